@@ -35,6 +35,8 @@ int log_trace(int error, const char *file, int line);
 void log_set_early_sink(void (*put)(const char *text, size_t len));
 /* The clock that stamps lines; without one they are stamped 0. */
 void log_set_clock(u64 (*now_ns)(void));
+/* From now on nobody waits for the log's lock: its owner may have been stopped (panic only). */
+void log_set_panicking(void);
 
 /*
  * Reading: *cursor starts at 0 (the oldest line kept) and moves on; returns the bytes copied,
