@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Moving guests, as the console and the service loop see it. All on the service CPU; one outgoing
+ * and one incoming migration at a time for now (more are refused by name).
+ */
+#ifndef MIGRATE_MIGRATE_H
+#define MIGRATE_MIGRATE_H
+
+#include "types.h"
+
+struct vm;
+
+#define MIGRATE_PORT 8002
+#define MIGRATE_PEERS_MAX 16
+
+struct migrate_peer {
+	char name[32];
+	u8 ip[4];
+};
+
+struct migrate_config {
+	char host_name[32];
+	struct migrate_peer peers[MIGRATE_PEERS_MAX]; /* allowed both ways; localhost always is */
+	u32 peer_count;
+};
+
+struct migrate_options {
+	bool live;
+	u32 max_downtime_ms; /* 0: the default, 50 */
+};
+
+enum migrate_step {
+	MIGRATE_IDLE, MIGRATE_CONNECT, MIGRATE_HELLO, MIGRATE_ROUNDS, MIGRATE_FINAL, MIGRATE_PREPARED,
+	MIGRATE_COMMIT, MIGRATE_DONE, MIGRATE_FAILED,
+};
+
+struct migrate_progress {
+	enum migrate_step step;
+	char guest[64], peer[32];
+	bool live;
+	u32 round;
+	u64 pages_total, pages_sent, pages_zero, pages_left; /* of this round: left */
+	u64 bytes_sent;              /* on the pipe, everything included */
+	u64 bytes_per_s, dirty_pages_per_s;
+	u64 downtime_estimate_ns;
+	u64 total_ns, downtime_ns;   /* downtime: valid when done */
+	u64 memory_bytes;
+	char why[200];               /* of a failure: what, and what to do */
+};
+
+void migrate_init(const struct migrate_config *config);
+/* Starts sending. why says what is wrong for a person. peer: a name or an address from the configuration, or "localhost". */
+int must_check migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why, size_t why_bytes);
+/* -E_NOENT: none under way; -E_BUSY: committed already, too late. */
+int must_check migrate_cancel(void);
+/* The outgoing migration under way, or how the last one ended. */
+void migrate_get_progress(struct migrate_progress *progress);
+/* Is this guest on its way (out or in)? Then destroy, reboot... are refused. */
+bool migrate_busy(const struct vm *vm);
+bool migrate_poll(void);
+u64 migrate_next_deadline(void);
+/* unpause --force of a guest whose outcome is unknown: the operator decides. */
+int must_check migrate_force_owner(struct vm *vm);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A reliable, ordered byte stream to a peer; net/tcp_pipe.c makes one of lwIP's TCP, the host tests
+ * one of two rings. Nothing blocks: room and back-pressure are return values. Service CPU.
+ */
+#ifndef MIGRATE_PIPE_H
+#define MIGRATE_PIPE_H
+
+#include "types.h"
+
+struct pipe;
+
+struct pipe_ops {
+	/* 0: open; -E_AGAIN: still connecting; -E_CLOSED: the peer closed, all was read; -E_IO, -E_TIMEOUT...: broken. */
+	int (*status)(struct pipe *pipe);
+	size_t (*room)(struct pipe *pipe);                              /* bytes that put() takes now */
+	size_t (*put)(struct pipe *pipe, const void *data, size_t bytes); /* how many it took (copied) */
+	void (*flush)(struct pipe *pipe);                               /* nothing more for now: send what is there */
+	size_t (*peek)(struct pipe *pipe, const void **data);           /* a contiguous piece received; 0: none */
+	void (*consume)(struct pipe *pipe, size_t bytes);
+	u64 (*unacked)(struct pipe *pipe);                              /* put, but not yet known to be with the peer */
+	void (*close)(struct pipe *pipe, bool abort);                   /* frees the pipe too */
+};
+
+struct pipe {
+	const struct pipe_ops *ops;
+	char peer[48]; /* for messages: "10.0.0.2:8002" */
+};
+
+#endif

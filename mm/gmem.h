@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest's memory: RAM in 2 MiB chunks, its nested tables, the one door for host accesses, and the
+ * dirty log. RAM is at 0 .. min(bytes, 3 GiB) and the rest from 4 GiB up; pages are numbered
+ * 0 .. pages - 1 without the hole ("page" below, as in the migration stream).
+ *
+ * Any CPU may read and write; logging is started, collected and stopped by the service CPU.
+ */
+#ifndef MM_GMEM_H
+#define MM_GMEM_H
+
+#include "mm/npt.h"
+#include "types.h"
+
+#define GMEM_LOW_END GIB(3)
+#define GMEM_HIGH_START GIB(4)
+
+struct gmem {
+	u64 pages;
+	hpa_t *chunks;     /* one per 2 MiB */
+	u64 chunk_count;
+	struct npt npt;
+	u64 *host_dirty;   /* bit per page, written by gmem_write while logging; NULL otherwise */
+	bool logging;
+};
+
+/* bytes: a multiple of 2 MiB. Zeroed. -E_NOMEM leaves nothing behind. */
+int must_check gmem_init(struct gmem *gm, u64 bytes, const struct npt_format *format);
+void gmem_fini(struct gmem *gm);
+
+/* Copies; the range may cross pages. -E_RANGE (nothing copied) unless all of it is RAM. */
+int must_check gmem_read(const struct gmem *gm, gpa_t gpa, void *dst, u64 bytes);
+int must_check gmem_write(struct gmem *gm, gpa_t gpa, const void *src, u64 bytes);
+int must_check gmem_zero(struct gmem *gm, gpa_t gpa, u64 bytes);
+/* Single, untorn accesses of naturally aligned 2 and 4 byte fields that the guest changes too. */
+int must_check gmem_read_u16(const struct gmem *gm, gpa_t gpa, u16 *value);
+int must_check gmem_write_u16(struct gmem *gm, gpa_t gpa, u16 value);
+
+/* Page numbers and addresses; -E_RANGE if it is no RAM. */
+int must_check gmem_page_of(const struct gmem *gm, gpa_t gpa, u64 *page);
+gpa_t gmem_page_gpa(const struct gmem *gm, u64 page);
+/* A page for reading (by the migration's sender); page < gm->pages. The guest may change it meanwhile. */
+const void *gmem_page(const struct gmem *gm, u64 page);
+/* Is the page all zero? Stops at the first byte that is not. */
+bool gmem_page_is_zero(const struct gmem *gm, u64 page);
+
+/* Splits large pages and clears the log. -E_NOMEM: nothing changed. Flush TLBs after it. */
+int must_check gmem_log_start(struct gmem *gm);
+/*
+ * Moves what was dirtied since the last time into bitmap (or-ed; one bit per page) and returns how
+ * many bits that set. Flush TLBs after it and before reading a page: see vm_dirty_collect().
+ */
+u64 gmem_log_collect(struct gmem *gm, u64 *bitmap);
+/* Merges pages again. Flush TLBs after it, then npt_reap(). */
+void gmem_log_stop(struct gmem *gm);
+
+#endif

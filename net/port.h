@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Ports of the learning switch: the real NIC, the guests' NICs, the host's own lwIP.
+ * All on the service CPU. A frame is borrowed: who wants to keep it copies it before returning.
+ */
+#ifndef NET_PORT_H
+#define NET_PORT_H
+
+#include "types.h"
+
+#define NET_FRAME_MAX 65550 /* with segmentation offload; else MTU + 18 */
+#define NET_PORTS_MAX 64
+
+enum net_frame_flags {
+	NET_CSUM_PARTIAL = 1, /* csum_start/csum_offset: checksum still to be filled in (virtio 1.2 5.1.6.2) */
+	NET_CSUM_VALID = 2,   /* checksums were verified */
+	NET_GSO_TCP4 = 4,     /* to be cut into gso_size segments; only to ports with NET_CAP_GSO */
+};
+
+struct net_frame {
+	const u8 *data;
+	u32 bytes;
+	u16 flags;
+	u16 csum_start, csum_offset;
+	u16 gso_size, gso_header_bytes;
+};
+
+/* What a port can take as it is; the switch completes checksums for the others. */
+enum net_port_caps { NET_CAP_CSUM = 1, NET_CAP_GSO = 2 };
+
+struct net_port {
+	const char *name;
+	/* Returns false if there was no room (counted as dropped). */
+	bool (*deliver)(struct net_port *port, const struct net_frame *frame);
+	u32 caps;
+	u16 mtu;
+	bool uplink; /* the real NIC */
+	u64 rx_frames, rx_bytes, tx_frames, tx_bytes, dropped; /* as the switch counts them */
+	void *ctx;
+};
+
+int must_check net_switch_add(struct net_port *port);
+/* Forgets the port and what was learned at it. */
+void net_switch_remove(struct net_port *port);
+/* A frame came in at port: learn its source, deliver to where it belongs. */
+void net_switch_input(struct net_port *port, const struct net_frame *frame);
+/* A guest with this MAC is at port now: learn it and tell the segment (RARP, repeated by net_poll). */
+void net_switch_announce(struct net_port *port, const u8 mac[6]);
+struct net_port *net_switch_port(u32 index); /* NULL past the last */
+/* Fills in a partial checksum in place. */
+void net_checksum_complete(u8 *frame, u32 bytes, u16 csum_start, u16 csum_offset);
+
+#endif

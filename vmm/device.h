@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What every device model is to the rest: its accesses go over the I/O bus, its state is one plain,
+ * fixed-width, versioned struct. check() is pure and says whether load() can take the state;
+ * load() cannot fail after it.
+ */
+#ifndef VMM_DEVICE_H
+#define VMM_DEVICE_H
+
+#include "types.h"
+
+struct device;
+struct vm;
+
+/* Numbers of the stream's DEVICE records: never reused, never renumbered. */
+enum device_type {
+	DEVICE_LAPIC = 1,
+	DEVICE_IOAPIC = 2,
+	DEVICE_PIC = 3,
+	DEVICE_PIT = 4,
+	DEVICE_RTC = 5,
+	DEVICE_UART = 6,
+	DEVICE_ACPI_PM = 7,
+	DEVICE_PCI_HOST = 8,
+	DEVICE_PVCLOCK = 9,
+	DEVICE_VIRTIO_NET = 16,
+	DEVICE_VIRTIO_RNG = 17,
+};
+
+struct device_ops {
+	const char *name;
+	u16 type;
+	u16 version;
+	u32 state_bytes;
+	/* Called with vm->lock held. The guest's vCPUs are out of the guest. NULL: nothing to do. */
+	void (*pause)(struct device *dev);   /* from here no guest memory is touched */
+	void (*resume)(struct device *dev);  /* timers armed again, lines driven again */
+	void (*reset)(struct device *dev);   /* as at power-on (guest reboot) */
+	void (*save)(struct device *dev, void *state);
+	int (*check)(struct device *dev, const void *state, u32 bytes); /* -E_INVAL */
+	void (*load)(struct device *dev, const void *state);
+	/* On the service CPU, vm->lock held, after vm_doorbell(); true if there is more to do. */
+	bool (*service)(struct device *dev);
+	void (*fini)(struct device *dev);
+};
+
+/* Embedded in each device's own struct (container_of). */
+struct device {
+	const struct device_ops *ops;
+	struct vm *vm;
+	u16 instance;
+	bool paused;
+	struct device *next;
+};
+
+/* Adds to vm's list, in the order of saving. */
+void device_add(struct vm *vm, struct device *dev, const struct device_ops *ops, u16 instance);
+struct device *device_find(struct vm *vm, u16 type, u16 instance);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest's interrupt controllers as the vCPU loop and the devices see them. devices/lapic.c,
+ * ioapic.c and pic.c implement it (vmm/ includes nothing of devices/).
+ */
+#ifndef VMM_IRQCHIP_H
+#define VMM_IRQCHIP_H
+
+#include "types.h"
+
+struct vcpu;
+struct vm;
+
+/* --- LAPIC, on the vCPU's own CPU --- */
+/* The vector to be taken next (IRR over PPR, or the PIC's INTR), -1 if none. Pure. */
+int irqchip_pending(struct vcpu *vcpu);
+/* The vector goes into the guest now: IRR -> ISR, or the PIC's INTA cycle; returns the vector. */
+u8 irqchip_accept(struct vcpu *vcpu);
+/* CR8 / TPR. */
+void irqchip_set_tpr(struct vcpu *vcpu, u8 cr8);
+u8 irqchip_get_tpr(const struct vcpu *vcpu);
+/* IA32_APIC_BASE, x2APIC MSRs 0x800-0x8ff, IA32_TSC_DEADLINE. -E_NOENT: none of these; -E_INVAL: #GP. */
+int must_check irqchip_msr_read(struct vcpu *vcpu, u32 msr, u64 *value);
+int must_check irqchip_msr_write(struct vcpu *vcpu, u32 msr, u64 value);
+
+/* --- from any CPU --- */
+/* Drives an interrupt line (GSI: IOAPIC pin; below 16 the PIC too). vm->lock held. */
+void irqchip_set_line(struct vm *vm, u32 gsi, bool level);
+/* An MSI write (SDM 3 11.11): address 0xfee....., data. Needs no lock. */
+void irqchip_msi(struct vm *vm, u64 address, u32 data);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which vCPU runs where and when. */
+#ifndef VMM_SCHED_H
+#define VMM_SCHED_H
+
+#include "types.h"
+
+struct vcpu;
+
+#define SCHED_SLICE_NS (10 * NS_PER_MS)
+
+/* Gives the vCPU a host CPU (the least loaded one). */
+void sched_add(struct vcpu *vcpu);
+void sched_remove(struct vcpu *vcpu);
+/* Runnable now (or again): queues it and kicks its CPU. Any CPU. */
+void sched_wake(struct vcpu *vcpu);
+/* The main loop of the CPUs other than the service CPU. */
+void sched_main(void);
+/* On a machine with one CPU: runs one slice in the service loop; true if something ran. */
+bool sched_run_slice(void);
+/* The nearest deadline of this CPU's halted vCPUs, in time_ns; 0: none. */
+u64 sched_next_deadline(void);
+
+#endif

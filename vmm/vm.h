@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests. Created, paused, destroyed and listed by the service CPU only; vm->lock protects the
+ * device models, which the vCPUs' CPUs run too.
+ */
+#ifndef VMM_VM_H
+#define VMM_VM_H
+
+#include "lib/ring.h"
+#include "mm/gmem.h"
+#include "spinlock.h"
+#include "types.h"
+#include "vmm/device.h"
+#include "vmm/io_bus.h"
+#include "vmm/vm_config.h"
+
+struct vcpu;
+
+#define VMS_MAX 32
+#define VM_CONSOLE_BYTES KIB(64)
+#define VM_INPUT_BYTES KIB(4)
+#define VM_WHY_BYTES 160
+
+enum vm_state {
+	VM_BUILDING,  /* being created or arriving; its vCPUs never ran here */
+	VM_LIVE,      /* runs, unless paused */
+	VM_SHUTDOWN,  /* switched itself off */
+	VM_REBOOTING, /* asked for a reset */
+	VM_CRASHED,   /* see why */
+};
+
+/* Who holds it paused; it runs when no bit is set. */
+enum vm_pause { VM_PAUSE_USER = 1, VM_PAUSE_MIGRATE = 2, VM_PAUSE_OWNER = 4, VM_PAUSE_STATE = 8 };
+
+struct vm {
+	u32 id;                 /* never reused while the host is up */
+	struct vm_config config;
+	enum vm_state state;
+	u32 paused;             /* enum vm_pause */
+	char why[VM_WHY_BYTES]; /* of the crash, or of the ownership pause */
+
+	struct gmem gmem;
+	struct vcpu *vcpus[VM_VCPUS_MAX];
+	u32 vcpu_count;
+
+	struct spinlock lock;
+	/* under lock: */
+	struct io_bus pio, mmio;
+	struct device *devices;
+	void *board;            /* devices/board.c */
+	struct ring console;    /* what the guest printed: scroll-back */
+	struct ring input;      /* typed, not yet read by the guest */
+	/* end of lock */
+
+	u32 doorbell;           /* set by vm_doorbell, atomically */
+	u32 want;               /* VM_WANT_*: asked for by a vCPU's CPU, done by the service CPU */
+	s64 time_offset_ns;     /* vm_time_ns = time_ns + this */
+	u64 tsc_offset;         /* guest TSC = host TSC + this */
+	struct vm *next;
+};
+
+enum { VM_WANT_SHUTDOWN = 1, VM_WANT_REBOOT = 2, VM_WANT_CRASH = 4 };
+
+/*
+ * Builds a guest: memory, vCPUs, board, kernel; not yet running (VM_BUILDING, no pause bit).
+ * On an error why says, for a person, what is missing.
+ */
+int must_check vm_create(const struct vm_config *config, struct vm **vm, char *why, size_t why_bytes);
+/* The same without a kernel: for a guest that arrives. Not found by vm_find until vm_publish. */
+int must_check vm_create_incoming(const struct vm_config *config, struct vm **vm, char *why, size_t why_bytes);
+void vm_publish(struct vm *vm);
+/* First start, or arrival: VM_BUILDING -> VM_LIVE. */
+void vm_start(struct vm *vm);
+/* Stops it wherever it is and gives everything back. */
+void vm_destroy(struct vm *vm);
+
+/* Sets / clears a pause bit; on return of vm_pause every vCPU is out of the guest and stays out. */
+void vm_pause(struct vm *vm, enum vm_pause who);
+void vm_unpause(struct vm *vm, enum vm_pause who);
+
+/* By name or decimal id; published guests only. */
+struct vm *vm_find(const char *name);
+/* vm_next(NULL) is the first. */
+struct vm *vm_next(struct vm *vm);
+
+/* The guest did what cannot go on: it stops, with the reason on the console. Any CPU. */
+void vm_fail(struct vm *vm, const char *fmt, ...) printf_like(2, 3);
+/* The guest switched itself off / reset itself. Any CPU. */
+void vm_want(struct vm *vm, u32 what);
+/* Something for the service CPU in one of vm's devices. Any CPU. */
+void vm_doorbell(struct vm *vm);
+/* Service loop: devices' service(), ended guests by their on_* policy; true if there is more to do. */
+bool vm_service(void);
+/* Presses the guest's ACPI power button. */
+void vm_power_button(struct vm *vm);
+/* Told when a guest has ended, restarted or crashed, for the console's message. */
+void vm_set_listener(void (*event)(struct vm *vm, const char *what));
+
+u64 vm_time_ns(const struct vm *vm);
+u64 vm_tsc(const struct vm *vm);
+
+/* Every vCPU flushes its translations before it runs guest code again; returns when that is sure. */
+void vm_flush_tlbs(struct vm *vm);
+/*
+ * One collection of the dirty log: clear D into bitmap, kick every vCPU and wait for its flush.
+ * Only after it may the pages be read. Returns the number of bits newly set.
+ */
+u64 vm_dirty_collect(struct vm *vm, u64 *bitmap);
+int must_check vm_dirty_start(struct vm *vm);
+void vm_dirty_stop(struct vm *vm);
+
+#endif
