@@ -73,34 +73,36 @@ LDFLAGS := -pie --no-dynamic-linker -nostdlib -Bsymbolic --gc-sections -z norelr
 	-z max-page-size=4096 --no-undefined -T linker.ld
 PE_SECTIONS := .text .rodata .relro .dynamic .rela .reloc .data .bss
 
+# if_changed FILE: FILE.PID becomes FILE, unless it is the same (then FILE keeps its time, and nothing is rebuilt).
+if_changed = if cmp -s $(1).$$$$ $(1); then rm $(1).$$$$; else mv $(1).$$$$ $(1); fi
+
 own_flags = $(CFLAGS_own) $(if $(filter boot/%,$<),$(CFLAGS_boot)) $(if $(filter net/%,$<),$(CFLAGS_net))
 
 # --- rules ------------------------------------------------------------------------------------------------------------
 
-.PHONY: all image guest check test demo run bench soak lint clean distclean setup setup-build FORCE
+.PHONY: all image guest check test demo run bench soak lint clean distclean setup FORCE
 
 all: $(BUILD)/BOOTX64.EFI
 
-# Stamps of tools/setup. It decides by itself what is missing, so nothing is rebuilt because of it.
-setup-build $(THIRD)/.setup-build:
+# Stamps of tools/setup. They are only waited for ("|" below): nothing is rebuilt because of them.
+$(THIRD)/.setup-build: tools/setup
 	@tools/setup build
-setup:
+$(THIRD)/.setup-all: tools/setup
 	@tools/setup all
+setup: $(THIRD)/.setup-all
 
 $(LWIP_C) $(GNU_EFI)/lib/crt0-efi-x86_64.o $(GNU_EFI)/lib/libgnuefi.a: | $(THIRD)/.setup-build
 
 # Another compiler or other flags: everything again. Written only when it changes.
 $(OBJ)/flags: FORCE
 	@mkdir -p $(OBJ)
-	@printf '%s\n' '$(CC) $(CFLAGS_own) $(CFLAGS_boot) $(CFLAGS_lwip) $(NASMFLAGS) $(LDFLAGS)' >$@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+	@printf '%s\n' '$(CC) $(CFLAGS_own) $(CFLAGS_boot) $(CFLAGS_lwip) $(NASMFLAGS) $(LDFLAGS)' >$@.$$$$ && $(call if_changed,$@)
 
 # The version changes with every commit; only this file is compiled again.
 $(OBJ)/version.c: FORCE
 	@mkdir -p $(OBJ)
 	@printf '#include "version.h"\nconst char godwit_version[] = "%s";\n' \
-		"$$(git describe --always --dirty --tags 2>/dev/null || echo unknown)" >$@.new
-	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+		"$$(git describe --always --dirty --tags 2>/dev/null || echo unknown)" >$@.$$$$ && $(call if_changed,$@)
 
 $(OBJ)/version.o: $(OBJ)/version.c include/version.h $(OBJ)/flags
 	$(Q)$(CC) $(CFLAGS_own) -c $< -o $@
@@ -131,11 +133,31 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/godwit.elf
 
 -include $(OBJECTS:.o=.d)
 
+# For tools/lint: how a file of this folder is compiled.
+print-flags-%:
+	@echo '$(CFLAGS_own) $(if $(filter boot,$*),$(CFLAGS_boot)) $(if $(filter net,$*),$(CFLAGS_net))'
+
+# --- the guest and the image ------------------------------------------------------------------------------------------
+
+GUEST := $(BUILD)/guest
+GUEST_SOURCES := $(shell find tests/guests/linux -type f)
+
+guest: $(GUEST)/initrd.img
+$(GUEST)/initrd.img: $(GUEST_SOURCES) | $(THIRD)/.setup-all
+	@tests/guests/linux/mkinitramfs $(THIRD) $(GUEST)
+
+image: $(BUILD)/godwit.img
+$(BUILD)/godwit.img: $(BUILD)/BOOTX64.EFI $(GUEST)/initrd.img tools/mkimage tools/esp/godwit.cfg tools/esp/debian.cfg
+	@tools/mkimage $@ 96 $(BUILD)/BOOTX64.EFI=EFI/BOOT/BOOTX64.EFI \
+		tools/esp/godwit.cfg=godwit/godwit.cfg tools/esp/debian.cfg=godwit/debian.cfg \
+		$(GUEST)/vmlinuz=godwit/vmlinuz $(GUEST)/initrd.img=godwit/initrd.img
+	@echo "$@: write it to a USB stick, or boot it as a disk"
+
 include tests/tests.mk
 
 clean:
 	rm -rf $(BUILD)
 
-# Keeps the downloads apart from nothing: the next make fetches all again.
+# The next make fetches all again.
 distclean: clean
 	find $(THIRD) -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

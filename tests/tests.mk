@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Tests and measurements. The unit tests link the unmodified core, compiled for this machine with sanitizers, with
+# fake backends (tests/host/fake/) instead of arch/, drivers/, boot/ and lwIP.
+
+HOST := $(BUILD)/host
+HOST_CC ?= gcc
+HOST_SOURCES := $(filter-out boot/% arch/% drivers/%,$(OWN_C))
+# Of net/, what does not talk to lwIP.
+HOST_CORE := $(filter-out $(shell grep -lE '\#include [<"](lwip|netif|lwipopts|arch/cc)' net/*.c net/*/*.c /dev/null 2>/dev/null),$(HOST_SOURCES))
+HOST_FAKES := $(sort $(wildcard tests/host/fake/*.c))
+HOST_TESTS := $(sort $(wildcard tests/host/test_*.c))
+HOST_HELPERS := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
+HOST_PROGRAMS := $(HOST_TESTS:tests/host/%.c=$(HOST)/%)
+
+HOST_CFLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fno-strict-aliasing -fsanitize=address,undefined \
+	-fno-sanitize-recover=all $(WARNINGS) $(INCLUDES) -Itests/host -DGODWIT_DEBUG -DGODWIT_HOST_TEST
+# Our own memcpy and the like (lib/string.c) get the prefix own_ when compiled for this machine: the sanitizers
+# must see the C library's. Tests may call own_memcpy and compare.
+HOST_OWN := memchr memcmp memcpy memmove memset snprintf sprintf strcat strchr strcmp strcpy strlcat strlcpy strlen \
+	strncat strncmp strncpy strnlen strrchr strspn strstr strtol strtoul strtoull vsnprintf
+
+$(HOST)/flags: FORCE
+	@mkdir -p $(HOST)
+	@printf '%s\n' '$(HOST_CC) $(HOST_CFLAGS)' >$@.$$$$ && $(call if_changed,$@)
+
+$(HOST)/obj/%.o: %.c $(HOST)/flags | $(THIRD)/.setup-all
+	@mkdir -p $(@D)
+	$(Q)$(HOST_CC) $(HOST_CFLAGS) -MMD -MP -c $< -o $@
+
+$(HOST)/obj/lib/%.o: lib/%.c $(HOST)/flags | $(THIRD)/.setup-all
+	@mkdir -p $(@D)
+	$(Q)$(HOST_CC) $(HOST_CFLAGS) -fno-builtin -MMD -MP -c $< -o $@
+	$(Q)$(OBJCOPY) $$(nm --defined-only $@ | awk -v names=' $(HOST_OWN) ' \
+		'index(names, " " $$3 " ") { printf "--redefine-sym %s=own_%s ", $$3, $$3 }') $@
+
+$(HOST)/core.a: $(HOST_CORE:%.c=$(HOST)/obj/%.o)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(HOST)/fake.a: $(HOST_FAKES:%.c=$(HOST)/obj/%.o) $(HOST_HELPERS:%.c=$(HOST)/obj/%.o)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(HOST_PROGRAMS): $(HOST)/%: $(HOST)/obj/tests/host/%.o $(HOST)/fake.a $(HOST)/core.a
+	@echo "  TEST  $@"
+	$(Q)$(HOST_CC) $(HOST_CFLAGS) $< -Wl,--start-group $(HOST)/fake.a $(HOST)/core.a -Wl,--end-group -lcmocka -o $@
+
+-include $(patsubst %.c,$(HOST)/obj/%.d,$(HOST_CORE) $(HOST_FAKES) $(HOST_HELPERS) $(HOST_TESTS))
+
+.PHONY: unit-programs
+unit-programs: $(HOST_PROGRAMS)
+
+# A test program that does not compile is a failed test; the others still run.
+check: | $(THIRD)/.setup-all
+	@$(MAKE) --no-print-directory -k unit-programs || true
+	@tools/run_tests check $(BUILD) $(HOST_PROGRAMS)
+
+EMULATED := $(BUILD)/BOOTX64.EFI $(GUEST)/initrd.img
+
+test: $(EMULATED)
+	@$(MAKE) --no-print-directory -k unit-programs || true
+	@tools/run_tests all $(BUILD) $(HOST_PROGRAMS)
+
+demo: $(EMULATED)
+	@tools/python tests/hosts/demo.py
+run: $(EMULATED)
+	@tools/python tests/hosts/run.py
+bench: $(EMULATED)
+	@tools/python tests/hosts/bench.py
+soak: $(EMULATED)
+	@tools/python tests/hosts/soak.py
+
+lint: | $(THIRD)/.setup-all
+	@tools/lint
