@@ -55,6 +55,13 @@ struct device {
 
 /* Adds to vm's list, in the order of saving. */
 void device_add(struct vm *vm, struct device *dev, const struct device_ops *ops, u16 instance);
+/*
+ * All of them, in that order; vm->lock held. Those that are (not) paused already are left alone:
+ * these functions keep dev->paused. vm_pause() and vm_unpause() call them for a move.
+ */
+void devices_pause(struct vm *vm);
+void devices_resume(struct vm *vm);
+void devices_reset(struct vm *vm);
 struct device *device_find(struct vm *vm, u16 type, u16 instance);
 
 #endif

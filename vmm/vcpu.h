@@ -10,6 +10,7 @@
 struct vm;
 struct lapic;
 
+/* FLUSH: its translations, before guest code runs again. EXIT: leave vcpu_run(). */
 enum vcpu_request { VCPU_REQ_FLUSH = 1, VCPU_REQ_EXIT = 2 };
 /* Waits for: nothing, an interrupt (HLT), INIT/SIPI. */
 enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI };
@@ -28,12 +29,18 @@ struct vcpu {
 	struct lapic *lapic;
 	struct vtimer *timers;
 	u64 next_deadline_ns;   /* cache of vtimer_next */
+	u64 tsc_adjust;         /* IA32_TSC_ADJUST: on top of vm->tsc_offset */
+	struct msr_file *msrs;  /* MSRs that are mere storage: vmm/msr.c */
 	u64 pvclock_msr, pvclock_wall_msr;
+	u32 pvclock_version;
 	u64 exits;
 	u64 exits_by_kind[24];
 	u64 run_ns;             /* time given to it */
-	struct vcpu *run_next;  /* vmm/sched.c */
-	bool queued;
+	u32 running;            /* 1 while its CPU is in vcpu_run() */
+	/* vmm/sched.c, under its CPU's lock: */
+	struct vcpu *run_next;  /* waiting to run */
+	struct vcpu *cpu_next;  /* all vCPUs of the CPU */
+	bool queued, scheduled;
 };
 
 int must_check vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 index);
@@ -42,10 +49,21 @@ void vcpu_fini(struct vcpu *vcpu);
 void vcpu_run(struct vcpu *vcpu, u64 slice_end_ns);
 /* It has something new to look at (an interrupt, a request): wakes it if halted, kicks it if running. Any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
+/* The vCPU that this host CPU is running right now (set by vcpu_run), NULL outside of it. */
+struct vcpu *vcpu_current(void);
 /* One exit, in common words. */
 void vcpu_handle_exit(struct vcpu *vcpu, struct vm_exit *exit);
 /* Queue an exception for the next entry. */
 void vcpu_inject_exception(struct vcpu *vcpu, u8 vector, bool has_error_code, u32 error_code);
+
+/* Back to the state after a CPU reset (guest reboot). Its CPU is not running it. */
+int must_check vcpu_reset(struct vcpu *vcpu);
+/* Could it do something if it ran: active, or halted with something to wake it? Not paused, not ended. */
+bool vcpu_runnable(struct vcpu *vcpu);
+/* The guest's TSC on this vCPU. */
+u64 vcpu_tsc(const struct vcpu *vcpu);
+/* vm->tsc_offset or tsc_adjust changed. */
+void vcpu_update_tsc(struct vcpu *vcpu);
 
 /* State whole; check is pure. */
 void vcpu_save(const struct vcpu *vcpu, struct cpu_state *state);
@@ -53,5 +71,7 @@ int must_check cpu_state_check(const struct cpu_state *state);
 int must_check vcpu_load(struct vcpu *vcpu, const struct cpu_state *state);
 /* Bytes of the XSAVE area for everything that guests are shown. */
 u32 vcpu_xsave_bytes(void);
+/* Would XRSTOR take this area (SDM 1 13.8)? From a peer: -E_INVAL. */
+int must_check vcpu_xsave_check(const void *area, u32 bytes, u64 xcr0);
 
 #endif

@@ -31,6 +31,8 @@ enum vm_state {
 
 /* Who holds it paused; it runs when no bit is set. */
 enum vm_pause { VM_PAUSE_USER = 1, VM_PAUSE_MIGRATE = 2, VM_PAUSE_OWNER = 4, VM_PAUSE_STATE = 8 };
+/* While one of these is set, the devices are paused too and vm_time_ns() and vm_tsc() stand still. */
+#define VM_PAUSE_FROZEN (VM_PAUSE_MIGRATE | VM_PAUSE_OWNER | VM_PAUSE_STATE)
 
 struct vm {
 	u32 id;                 /* never reused while the host is up */
@@ -52,10 +54,17 @@ struct vm {
 	struct ring input;      /* typed, not yet read by the guest */
 	/* end of lock */
 
+	struct cpuid_policy *cpuid; /* what it was shown: vmm/cpuid.h */
+	u32 holds;              /* vm_hold: the policies on_poweroff... wait */
 	u32 doorbell;           /* set by vm_doorbell, atomically */
 	u32 want;               /* VM_WANT_*: asked for by a vCPU's CPU, done by the service CPU */
 	s64 time_offset_ns;     /* vm_time_ns = time_ns + this */
-	u64 tsc_offset;         /* guest TSC = host TSC + this */
+	u64 tsc_offset;         /* guest TSC = host TSC + this (+ the vCPU's tsc_adjust) */
+	u64 frozen_time_ns, frozen_tsc; /* what the clocks show while frozen */
+	bool frozen;
+	bool published;
+	char failure[VM_WHY_BYTES]; /* vm_fail's message; complete once VM_WANT_CRASH is in want */
+	u32 failing;            /* somebody writes or wrote failure */
 	struct vm *next;
 };
 
@@ -74,9 +83,19 @@ void vm_start(struct vm *vm);
 /* Stops it wherever it is and gives everything back. */
 void vm_destroy(struct vm *vm);
 
-/* Sets / clears a pause bit; on return of vm_pause every vCPU is out of the guest and stays out. */
+/*
+ * Sets / clears a pause bit; on return of vm_pause every vCPU is out of the guest and stays out.
+ * Service CPU, vm->lock not held (vm_pause waits for the vCPUs, who take it).
+ */
 void vm_pause(struct vm *vm, enum vm_pause who);
 void vm_unpause(struct vm *vm, enum vm_pause who);
+
+/*
+ * While held (counted), an end of the guest changes its state, but it is neither destroyed nor
+ * restarted: whoever works on it (a migration) looks at vm->state first.
+ */
+void vm_hold(struct vm *vm);
+void vm_release(struct vm *vm);
 
 /* By name or decimal id; published guests only. */
 struct vm *vm_find(const char *name);
@@ -95,9 +114,14 @@ bool vm_service(void);
 void vm_power_button(struct vm *vm);
 /* Told when a guest has ended, restarted or crashed, for the console's message. */
 void vm_set_listener(void (*event)(struct vm *vm, const char *what));
+/* Bytes of host memory that the guest costs on top of its own. */
+u64 vm_overhead_bytes(const struct vm *vm);
 
 u64 vm_time_ns(const struct vm *vm);
 u64 vm_tsc(const struct vm *vm);
+
+/* For a guest that arrives: its clocks go on from these values, which are true right now. */
+void vm_time_load(struct vm *vm, u64 guest_time_ns, u64 guest_tsc);
 
 /* Every vCPU flushes its translations before it runs guest code again; returns when that is sure. */
 void vm_flush_tlbs(struct vm *vm);
