@@ -36,11 +36,11 @@ $(HOST)/obj/lib/%.o: lib/%.c $(HOST)/flags | $(THIRD)/.setup-all
 
 $(HOST)/core.a: $(HOST_CORE:%.c=$(HOST)/obj/%.o)
 	@rm -f $@
-	$(Q)ar rcs $@ $^
+	$(Q)ar qcs $@ $^
 
 $(HOST)/fake.a: $(HOST_FAKES:%.c=$(HOST)/obj/%.o) $(HOST_HELPERS:%.c=$(HOST)/obj/%.o)
 	@rm -f $@
-	$(Q)ar rcs $@ $^
+	$(Q)ar qcs $@ $^
 
 $(HOST_PROGRAMS): $(HOST)/%: $(HOST)/obj/tests/host/%.o $(HOST)/fake.a $(HOST)/core.a
 	@echo "  TEST  $@"
