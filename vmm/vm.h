@@ -51,6 +51,7 @@ struct vm {
 	struct device *devices;
 	void *board;            /* devices/board.c */
 	struct ring console;    /* what the guest printed: scroll-back */
+	u64 console_seen;       /* of console: shown to somebody up to this position (ring_peek's) */
 	struct ring input;      /* typed, not yet read by the guest */
 	/* end of lock */
 
