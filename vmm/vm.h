@@ -57,6 +57,7 @@ struct vm {
 
 	struct cpuid_policy *cpuid; /* what it was shown: vmm/cpuid.h */
 	u32 holds;              /* vm_hold: the policies on_poweroff... wait */
+	u64 epoch;              /* of ownership: rises with every try to move it (migrate/) */
 	u32 doorbell;           /* set by vm_doorbell, atomically */
 	u32 want;               /* VM_WANT_*: asked for by a vCPU's CPU, done by the service CPU */
 	s64 time_offset_ns;     /* vm_time_ns = time_ns + this */
