@@ -51,21 +51,21 @@ OBJECTS := $(OWN_C:%.c=$(OBJ)/%.o) $(OWN_ASM:%.asm=$(OBJ)/%.asm.o) $(LWIP_C:%.c=
 # --- how it is compiled -----------------------------------------------------------------------------------------------
 
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wundef -Wvla -Werror
-# Only the compiler's own headers (stdint.h and the like): no libc.
-FREESTANDING := -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include)
+# Only the compiler's own headers (stdint.h and the like): no libc. ("=": asked when the compiler is sure to be there.)
+FREESTANDING = -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include)
 MACHINE := -m64 -march=x86-64 -mno-red-zone -mgeneral-regs-only -fpie -fvisibility=hidden -fcf-protection=none
-COMMON := -std=gnu11 -O2 -g -fno-stack-protector -fno-strict-aliasing -fno-omit-frame-pointer \
+COMMON = -std=gnu11 -O2 -g -fno-stack-protector -fno-strict-aliasing -fno-omit-frame-pointer \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -fno-common \
 	$(FREESTANDING) $(MACHINE) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG)
 INCLUDES := -Iinclude -I.
 
-CFLAGS_own := $(COMMON) $(WARNINGS) $(INCLUDES)
+CFLAGS_own = $(COMMON) $(WARNINGS) $(INCLUDES)
 # EFI types stay in boot/: their 16-bit strings and calling convention too.
 CFLAGS_boot := -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI)/include -isystem $(GNU_EFI)/include/x86_64
 # What lwIP's headers include (string.h...) is in net/lwip/libc.
 CFLAGS_net := -Inet/lwip -isystem net/lwip/libc -isystem $(LWIP)/include
 # lwIP's own warnings are lwIP's business.
-CFLAGS_lwip := $(COMMON) $(INCLUDES) $(CFLAGS_net) -w
+CFLAGS_lwip = $(COMMON) $(INCLUDES) $(CFLAGS_net) -w
 
 NASMFLAGS := -f elf64 -g -F dwarf -Wall -Werror -Iinclude/ -I./ $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG)
 
@@ -94,7 +94,7 @@ setup: $(THIRD)/.setup-all
 $(LWIP_C) $(GNU_EFI)/lib/crt0-efi-x86_64.o $(GNU_EFI)/lib/libgnuefi.a: | $(THIRD)/.setup-build
 
 # Another compiler or other flags: everything again. Written only when it changes.
-$(OBJ)/flags: FORCE
+$(OBJ)/flags: FORCE | $(THIRD)/.setup-build
 	@mkdir -p $(OBJ)
 	@printf '%s\n' '$(CC) $(CFLAGS_own) $(CFLAGS_boot) $(CFLAGS_lwip) $(NASMFLAGS) $(LDFLAGS)' >$@.$$$$ && $(call if_changed,$@)
 
