@@ -20,6 +20,7 @@ static u64 head;
 static u64 tail;
 /* Set once while one CPU runs, or in a panic. */
 static void (*early_sink)(const char *text, size_t len);
+static void (*panic_sink)(const char *text, size_t len);
 static u64 (*clock_ns)(void);
 static bool panicking;
 
@@ -33,8 +34,15 @@ void log_set_clock(u64 (*now_ns)(void))
 	WRITE_ONCE(clock_ns, now_ns);
 }
 
+void log_set_panic_sink(void (*put)(const char *text, size_t len))
+{
+	WRITE_ONCE(panic_sink, put);
+}
+
 void log_set_panicking(void)
 {
+	if (READ_ONCE(panic_sink))
+		WRITE_ONCE(early_sink, panic_sink);
 	WRITE_ONCE(panicking, true);
 }
 
@@ -77,8 +85,9 @@ static const char *level_word(enum log_level level)
 		return "error: ";
 	case LOG_WARN:
 		return "warning: ";
-	case LOG_INFO:
 	case LOG_DEBUG:
+		return "debug: "; /* the console leaves these to dmesg */
+	case LOG_INFO:
 		break;
 	}
 	return "";
@@ -150,4 +159,9 @@ size_t log_read(u64 *cursor, char *buf, size_t size)
 	if (locked)
 		spin_unlock(&log_lock);
 	return done;
+}
+
+u64 log_end(void)
+{
+	return READ_ONCE(head);
 }

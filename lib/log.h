@@ -35,7 +35,9 @@ int log_trace(int error, const char *file, int line);
 void log_set_early_sink(void (*put)(const char *text, size_t len));
 /* The clock that stamps lines; without one they are stamped 0. */
 void log_set_clock(u64 (*now_ns)(void));
-/* From now on nobody waits for the log's lock: its owner may have been stopped (panic only). */
+/* Where lines go in a panic, at once. */
+void log_set_panic_sink(void (*put)(const char *text, size_t len));
+/* Panic only: the panic sink takes over, and nobody waits for the log's lock any more (its owner may have been stopped). */
 void log_set_panicking(void);
 
 /*
@@ -43,6 +45,8 @@ void log_set_panicking(void);
  * whole lines only, each ending in '\n', 0 when there is nothing newer.
  */
 size_t log_read(u64 *cursor, char *buf, size_t size);
+/* The cursor of who wants only what comes from now on. */
+u64 log_end(void);
 
 noreturn void panic(const char *fmt, ...) printf_like(1, 2);
 /* On in release builds too: for what only we can have got wrong. */

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands about guests, named as xl names them. Service CPU. */
+#include "console/command.h"
+
+#include "console/console.h"
+#include "console/terminal.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "migrate/migrate.h"
+#include "vmm/files.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+static const char *state_name(const struct vm *vm)
+{
+	switch (vm->state) {
+	case VM_BUILDING:
+		return "building";
+	case VM_SHUTDOWN:
+		return "shut down";
+	case VM_REBOOTING:
+		return "rebooting";
+	case VM_CRASHED:
+		return "crashed";
+	case VM_LIVE:
+		break;
+	}
+	if (vm->paused & VM_PAUSE_OWNER)
+		return "paused, owner unknown";
+	if (vm->paused & VM_PAUSE_USER)
+		return "paused";
+	return vm->paused ? "moving" : "running";
+}
+
+static void list_one(const struct vm *vm)
+{
+	u64 run_ns = 0;
+
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		run_ns += vm->vcpus[i]->run_ns;
+	terminal_printf("%-24s %4u %6u %5u %8llu.%llu  %s%s%s\n", vm->config.name, vm->id, vm->config.memory_mib,
+			vm->vcpu_count, (unsigned long long)(run_ns / NS_PER_S),
+			(unsigned long long)(run_ns % NS_PER_S / (100 * NS_PER_MS)), state_name(vm), vm->why[0] ? ": " : "",
+			vm->why);
+}
+
+static void run_list(u32 argc, char **argv)
+{
+	struct vm *vm;
+
+	if (argc > 2) {
+		command_usage(command_find(argv[0]));
+		return;
+	}
+	if (argc == 2) {
+		vm = command_guest(argv[1]);
+		if (!vm)
+			return;
+	}
+	terminal_printf("%-24s %4s %6s %5s %10s  %s\n", "Name", "ID", "Mem", "VCPUs", "Time(s)", "State");
+	for (struct vm *each = vm_next(NULL); each; each = vm_next(each))
+		if (argc == 1 || each == vm)
+			list_one(each);
+}
+
+static void show_config_line(void *ctx, const char *file, u32 number, bool warning, const char *text)
+{
+	(void)ctx;
+	if (number)
+		terminal_printf("%s line %u: %s%s\n", file, number, warning ? "warning: " : "", text);
+	else
+		terminal_printf("%s: %s%s\n", file, warning ? "warning: " : "", text);
+}
+
+bool console_create_guest(const char *name)
+{
+	static struct vm_config config;
+	struct cfg_report report = { .line = show_config_line };
+	const struct host_file *file = files_find(name);
+	char with_suffix[80];
+	char why[256];
+	struct vm *vm;
+
+	if (!file) {
+		str_format(with_suffix, sizeof(with_suffix), "%s.cfg", name);
+		file = files_find(with_suffix);
+	}
+	if (!file) {
+		terminal_printf("%s: there is no such file in \\godwit\\ on the ESP; files lists what is there\n", name);
+		return false;
+	}
+	if (vm_config_parse(&config, file->name, file->data, file->bytes, &report)) {
+		terminal_printf("%s: the guest was not started\n", file->name);
+		return false;
+	}
+	vm_config_complete(&config);
+	if (vm_config_clash(&config, NULL, why, sizeof(why)) || vm_create(&config, &vm, why, sizeof(why))) {
+		terminal_printf("%s: %s\n", file->name, why);
+		return false;
+	}
+	vm_publish(vm);
+	vm_start(vm);
+	log_info("guest %s (ID %u) started: %u MiB, %u vCPU%s", vm->config.name, vm->id, config.memory_mib,
+		 config.vcpus, config.vcpus == 1 ? "" : "s");
+	return true;
+}
+
+void console_start_guests(void)
+{
+	const struct host_config *host = console_config();
+
+	for (u32 i = 0; i < host->guest_count; i++)
+		console_create_guest(host->guests[i]);
+}
+
+static void run_create(u32 argc, char **argv)
+{
+	static const char *const options[] = { "-c", "--paused", "-p" };
+	int mask = command_options(&argc, argv, options, ARRAY_SIZE(options));
+	struct vm *vm;
+
+	if (mask < 0)
+		return;
+	if (argc != 2) {
+		command_usage(command_find(argv[0]));
+		return;
+	}
+	if (mask & 6) {
+		terminal_puts("create: --paused is not available: start it, then pause\n");
+		return;
+	}
+	if (!console_create_guest(argv[1]) || !(mask & 1))
+		return;
+	/* The newest guest is the last of the list. */
+	for (vm = vm_next(NULL); vm && vm_next(vm); vm = vm_next(vm))
+		;
+	if (vm)
+		shell_attach(vm);
+}
+
+/* The guest of a command that changes it; NULL with a message if it is on its way elsewhere. */
+static struct vm *idle_guest(u32 argc, char **argv)
+{
+	struct vm *vm;
+
+	if (argc != 2) {
+		command_usage(command_find(argv[0]));
+		return NULL;
+	}
+	vm = command_guest(argv[1]);
+	if (vm && migrate_busy(vm)) {
+		terminal_printf("%s is being moved: wait for the end, or migrate --cancel\n", vm->config.name);
+		return NULL;
+	}
+	return vm;
+}
+
+static void run_destroy(u32 argc, char **argv)
+{
+	struct vm *vm = idle_guest(argc, argv);
+
+	if (!vm)
+		return;
+	log_info("guest %s (ID %u) destroyed", vm->config.name, vm->id);
+	vm_destroy(vm);
+}
+
+static void run_pause(u32 argc, char **argv)
+{
+	struct vm *vm = idle_guest(argc, argv);
+
+	if (vm && vm->paused & VM_PAUSE_USER)
+		terminal_printf("%s is paused already\n", vm->config.name);
+	else if (vm)
+		vm_pause(vm, VM_PAUSE_USER);
+}
+
+static void run_unpause(u32 argc, char **argv)
+{
+	static const char *const options[] = { "--force" };
+	int mask = command_options(&argc, argv, options, ARRAY_SIZE(options));
+	struct vm *vm;
+
+	if (mask < 0)
+		return;
+	/* A guest whose owner is unknown counts as on its way: --force is what decides it. */
+	vm = mask && argc == 2 ? command_guest(argv[1]) : idle_guest(argc, argv);
+	if (!vm)
+		return;
+	if (vm->paused & VM_PAUSE_OWNER) {
+		if (!mask) {
+			terminal_printf("%s: %s\n", vm->config.name, vm->why);
+			terminal_puts("If you know that it does not run on the other host: unpause --force\n");
+			return;
+		}
+		if (migrate_force_owner(vm))
+			terminal_printf("%s: the hand-over could not be ended; destroy removes the copy here\n",
+					vm->config.name);
+		return;
+	}
+	if (!(vm->paused & VM_PAUSE_USER))
+		terminal_printf("%s is not paused\n", vm->config.name);
+	else
+		vm_unpause(vm, VM_PAUSE_USER);
+}
+
+static void run_shutdown(u32 argc, char **argv)
+{
+	struct vm *vm = idle_guest(argc, argv);
+
+	if (!vm)
+		return;
+	vm_power_button(vm);
+	terminal_printf("%s was told to shut down (ACPI power button); destroy ends a guest that does not listen\n",
+			vm->config.name);
+}
+
+static void run_reboot(u32 argc, char **argv)
+{
+	struct vm *vm = idle_guest(argc, argv);
+
+	if (!vm)
+		return;
+	if (vm->state == VM_BUILDING) {
+		terminal_printf("%s has not started yet\n", vm->config.name);
+		return;
+	}
+	vm_want(vm, VM_WANT_REBOOT);
+}
+
+static void run_console(u32 argc, char **argv)
+{
+	struct vm *vm;
+
+	if (argc != 2) {
+		command_usage(command_find(argv[0]));
+		return;
+	}
+	vm = command_guest(argv[1]);
+	if (vm)
+		shell_attach(vm);
+}
+
+static const struct command guest_commands[] = {
+	{ "list", "[GUEST]", "the guests on this host", NULL, COMPLETE_GUEST, run_list },
+	{ "create", "[-c] FILE", "start a guest from a configuration file",
+	  "FILE is a file of \\godwit\\ on the ESP; .cfg may be left out. -c shows the guest's console at once.",
+	  COMPLETE_FILE, run_create },
+	{ "console", "GUEST", "be at the guest's serial console (Ctrl-] leaves)",
+	  "What the guest printed while nobody looked is shown first.", COMPLETE_GUEST, run_console },
+	{ "pause", "GUEST", "stop the guest where it is", NULL, COMPLETE_GUEST, run_pause },
+	{ "unpause", "[--force] GUEST", "let a paused guest go on",
+	  "--force: also one that is paused because it may run on another host. Only if you know that it does not:\n"
+	  "two running copies of a guest destroy each other's data.",
+	  COMPLETE_GUEST, run_unpause },
+	{ "shutdown", "GUEST", "ask the guest to shut down (ACPI power button)", NULL, COMPLETE_GUEST, run_shutdown },
+	{ "reboot", "GUEST", "reset the guest and boot it again", "At once: ask the guest itself for a clean reboot.",
+	  COMPLETE_GUEST, run_reboot },
+	{ "destroy", "GUEST", "end the guest at once and free its memory", NULL, COMPLETE_GUEST, run_destroy },
+};
+
+const struct command_group commands_guest = { "Guests", guest_commands, ARRAY_SIZE(guest_commands) };

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands about this host: help, info, net, dmesg, files, poweroff, reset. Service CPU. */
+#include "console/command.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/power.h"
+#include "console/terminal.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "mm/pages.h"
+#include "net/net.h"
+#include "net/port.h"
+#include "version.h"
+#include "vmm/files.h"
+#include "vmm/hvm.h"
+#include "vmm/vm.h"
+
+static void help_all(void)
+{
+	static const struct command_group *const groups[] = { &commands_guest, &commands_migrate, &commands_host };
+
+	for (u32 i = 0; i < ARRAY_SIZE(groups); i++) {
+		terminal_printf("%s\n", groups[i]->title);
+		for (u32 k = 0; k < groups[i]->count; k++)
+			terminal_printf("  %-10s %s\n", groups[i]->commands[k].name, groups[i]->commands[k].help);
+	}
+	terminal_puts("help COMMAND says more. Keys: arrows for history, Tab completes, Ctrl-] leaves a guest's console.\n");
+}
+
+static void run_help(u32 argc, char **argv)
+{
+	const struct command *command;
+
+	if (argc == 1) {
+		help_all();
+		return;
+	}
+	command = command_find(argv[1]);
+	if (!command) {
+		terminal_printf("unknown command '%s': help lists them\n", argv[1]);
+		return;
+	}
+	terminal_printf("%s %s\n  %s\n", command->name, command->usage, command->help);
+	if (command->details)
+		terminal_printf("%s\n", command->details);
+}
+
+static u32 guest_count(void)
+{
+	u32 n = 0;
+
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
+		n++;
+	return n;
+}
+
+static void run_info(u32 argc, char **argv)
+{
+	const struct host_config *config = console_config();
+	char total[24], free[24];
+	u64 seconds = time_ns() / NS_PER_S;
+
+	(void)argc;
+	(void)argv;
+	terminal_printf("host             : %s\n", config->name);
+	terminal_printf("godwit           : %s\n", godwit_version);
+	terminal_printf("up               : %llu:%02llu:%02llu\n", (unsigned long long)(seconds / 3600),
+			(unsigned long long)(seconds / 60 % 60), (unsigned long long)(seconds % 60));
+	terminal_printf("virtualization   : %s\n", hvm ? hvm->name : "none: guests can't run here (see dmesg)");
+	if (hvm)
+		terminal_printf("nested paging    : %s, dirty pages by %s\n", hvm->npt_name,
+				hvm->npt_format()->dirty_bit ? "D bits" : "nothing: no live migration");
+	terminal_printf("nr_cpus          : %u (%llu MHz)\n", cpu_count(), (unsigned long long)(tsc_khz() / 1000));
+	terminal_printf("total_memory     : %s\n", format_bytes(total, sizeof(total), pages_total_count() * PAGE_SIZE));
+	terminal_printf("free_memory      : %s\n", format_bytes(free, sizeof(free), pages_free_count() * PAGE_SIZE));
+	terminal_printf("free_pages       : %llu\n", (unsigned long long)pages_free_count());
+	terminal_printf("guests           : %u\n", guest_count());
+	for (u32 i = 0; i < config->peer_count; i++) {
+		const struct host_peer *peer = &config->peers[i];
+
+		terminal_printf("peer             : %s %u.%u.%u.%u\n", peer->name, peer->ip[0], peer->ip[1], peer->ip[2],
+				peer->ip[3]);
+	}
+}
+
+static void run_net(u32 argc, char **argv)
+{
+	struct net_info info;
+	struct net_port *port;
+	char mac[20];
+
+	(void)argc;
+	(void)argv;
+	net_get_info(&info);
+	terminal_printf("NIC      : %s, link %s, MTU %u\n", info.nic, info.link_up ? "up" : "down", info.mtu);
+	terminal_printf("MAC      : %s\n", format_mac(mac, sizeof(mac), info.mac));
+	if (info.has_address)
+		terminal_printf("address  : %u.%u.%u.%u netmask %u.%u.%u.%u gateway %u.%u.%u.%u\n", info.ip[0], info.ip[1],
+				info.ip[2], info.ip[3], info.netmask[0], info.netmask[1], info.netmask[2],
+				info.netmask[3], info.gateway[0], info.gateway[1], info.gateway[2], info.gateway[3]);
+	else
+		terminal_puts("address  : none yet\n");
+	terminal_printf("%-16s %12s %14s %12s %14s %8s\n", "Port", "from frames", "bytes", "to frames", "bytes", "dropped");
+	for (u32 i = 0; (port = net_switch_port(i)); i++)
+		terminal_printf("%-16s %12llu %14llu %12llu %14llu %8llu\n", port->name,
+				(unsigned long long)port->rx_frames, (unsigned long long)port->rx_bytes,
+				(unsigned long long)port->tx_frames, (unsigned long long)port->tx_bytes,
+				(unsigned long long)port->dropped);
+}
+
+static void run_dmesg(u32 argc, char **argv)
+{
+	static char text[LOG_RING_BYTES];
+	u64 cursor = 0;
+	size_t n;
+
+	(void)argc;
+	(void)argv;
+	while ((n = log_read(&cursor, text, sizeof(text))) > 0)
+		terminal_write(text, n);
+}
+
+static void run_files(u32 argc, char **argv)
+{
+	const struct host_file *file;
+	char size[24];
+
+	(void)argc;
+	(void)argv;
+	for (u32 i = 0; (file = files_get(i)); i++)
+		terminal_printf("%-32s %s\n", file->name, format_bytes(size, sizeof(size), file->bytes));
+}
+
+/* Guests die with the host: that must be meant. */
+static bool may_stop(u32 argc, char **argv)
+{
+	static const char *const options[] = { "--force" };
+	int mask = command_options(&argc, argv, options, ARRAY_SIZE(options));
+
+	if (mask < 0)
+		return false;
+	if (!mask && guest_count()) {
+		terminal_printf("%u guest%s here: move or shut down first, or say %s --force\n", guest_count(),
+				guest_count() == 1 ? " is" : "s are", argv[0]);
+		return false;
+	}
+	terminal_printf("%s\n", argv[0]);
+	terminal_drain();
+	return true;
+}
+
+static void run_poweroff(u32 argc, char **argv)
+{
+	if (may_stop(argc, argv))
+		power_off();
+}
+
+static void run_reset(u32 argc, char **argv)
+{
+	if (may_stop(argc, argv))
+		power_reset();
+}
+
+static const struct command host_commands[] = {
+	{ "info", "", "this host: version, CPUs, memory, peers", NULL, COMPLETE_NONE, run_info },
+	{ "net", "", "the NIC, the address, the switch's ports", NULL, COMPLETE_NONE, run_net },
+	{ "files", "", "the files of \\godwit\\ that guests can use", NULL, COMPLETE_NONE, run_files },
+	{ "dmesg", "", "the hypervisor's log", NULL, COMPLETE_NONE, run_dmesg },
+	{ "help", "[COMMAND]", "this list, or more about one command", NULL, COMPLETE_COMMAND, run_help },
+	{ "poweroff", "[--force]", "switch the machine off (--force: although guests are here)", NULL, COMPLETE_NONE,
+	  run_poweroff },
+	{ "reset", "[--force]", "reset the machine (--force: although guests are here)", NULL, COMPLETE_NONE, run_reset },
+};
+
+const struct command_group commands_host = { "Host", host_commands, ARRAY_SIZE(host_commands) };

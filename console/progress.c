@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a migration goes, in one line that is drawn again a few times a second, and how it went: see
+ * progress.h. Whoever took the prompt back in the meantime gets the summary above it.
+ */
+#include "console/progress.h"
+
+#include "arch/x86_64/cpu.h"
+#include "console/terminal.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "migrate/migrate.h"
+
+#define REDRAW_NS (200 * NS_PER_MS)
+#define BAR_CELLS 12
+#define CTRL_C 3
+
+static bool watching;
+static u64 next_ns;
+
+static const char *step_name(enum migrate_step step)
+{
+	switch (step) {
+	case MIGRATE_IDLE:
+		return "idle";
+	case MIGRATE_CONNECT:
+		return "connecting";
+	case MIGRATE_HELLO:
+		return "asking the peer";
+	case MIGRATE_ROUNDS:
+		return "copying";
+	case MIGRATE_FINAL:
+		return "paused, last pages";
+	case MIGRATE_PREPARED:
+		return "handing over";
+	case MIGRATE_COMMIT:
+		return "committed";
+	case MIGRATE_DONE:
+		return "done";
+	case MIGRATE_FAILED:
+		return "failed";
+	}
+	return "?";
+}
+
+static bool ended(const struct migrate_progress *p)
+{
+	return p->step == MIGRATE_IDLE || p->step == MIGRATE_DONE || p->step == MIGRATE_FAILED;
+}
+
+/* "1.1k", "340": short numbers for rates. */
+static const char *format_count(char *buf, size_t size, u64 n)
+{
+	if (n >= 10000)
+		str_format(buf, size, "%lluk", (unsigned long long)(n / 1000));
+	else if (n >= 1000)
+		str_format(buf, size, "%llu.%lluk", (unsigned long long)(n / 1000), (unsigned long long)(n % 1000 / 100));
+	else
+		str_format(buf, size, "%llu", (unsigned long long)n);
+	return buf;
+}
+
+static void draw_bar(u64 done, u64 total)
+{
+	char bar[BAR_CELLS + 1];
+	u64 cells = total ? MIN(done * BAR_CELLS / total, (u64)BAR_CELLS) : 0;
+
+	memset(bar, ' ', BAR_CELLS);
+	memset(bar, '=', cells);
+	if (cells < BAR_CELLS)
+		bar[cells] = '>';
+	bar[BAR_CELLS] = 0;
+	terminal_printf("  [%s]", bar);
+}
+
+static void draw(const struct migrate_progress *p)
+{
+	char rate[16];
+	u64 done_mib = (p->pages_total - MIN(p->pages_left, p->pages_total)) * PAGE_SIZE / MIB(1);
+	u64 total_mib = p->pages_total * PAGE_SIZE / MIB(1);
+
+	terminal_printf(TERMINAL_CLEAR_LINE "%s -> %s  ", p->guest, p->peer);
+	if (p->step != MIGRATE_ROUNDS) {
+		terminal_puts(step_name(p->step));
+		return;
+	}
+	terminal_printf("round %u  %llu/%llu MiB  %llu MB/s", p->round, (unsigned long long)done_mib,
+			(unsigned long long)total_mib, (unsigned long long)(p->bytes_per_s / 1000000));
+	if (p->live)
+		terminal_printf("  dirty %s pages/s  downtime est. %llu ms",
+				format_count(rate, sizeof(rate), p->dirty_pages_per_s),
+				(unsigned long long)(p->downtime_estimate_ns / NS_PER_MS));
+	draw_bar(p->pages_total - MIN(p->pages_left, p->pages_total), p->pages_total);
+}
+
+static void summary(const struct migrate_progress *p, char *text, size_t size)
+{
+	u64 total_ms = p->total_ns / NS_PER_MS;
+
+	if (p->step == MIGRATE_DONE)
+		str_format(text, size, "%s runs on %s: %llu.%02llu s in all, %llu.%llu ms down, %u round%s, %llu.%llu MB sent for %llu MiB",
+			   p->guest, p->peer, (unsigned long long)(total_ms / 1000),
+			   (unsigned long long)(total_ms % 1000 / 10), (unsigned long long)(p->downtime_ns / NS_PER_MS),
+			   (unsigned long long)(p->downtime_ns % NS_PER_MS / (NS_PER_MS / 10)), p->round,
+			   p->round == 1 ? "" : "s", (unsigned long long)(p->bytes_sent / 1000000),
+			   (unsigned long long)(p->bytes_sent % 1000000 / 100000),
+			   (unsigned long long)(p->memory_bytes / MIB(1)));
+	else
+		str_format(text, size, "%s was not moved to %s: %s", p->guest, p->peer, p->why);
+}
+
+void progress_watch(void)
+{
+	watching = true;
+	next_ns = 0;
+}
+
+bool progress_active(void)
+{
+	return watching;
+}
+
+bool progress_input(u8 byte)
+{
+	if (byte == CTRL_C) {
+		if (migrate_cancel())
+			terminal_puts("\ntoo late to cancel: the hand-over is committed\n");
+		return false;
+	}
+	watching = false;
+	terminal_puts("\n(goes on; migrate --status shows it, migrate --cancel ends it)\n");
+	return true;
+}
+
+void progress_redraw(void)
+{
+	struct migrate_progress p;
+
+	migrate_get_progress(&p);
+	draw(&p);
+}
+
+bool progress_poll(void)
+{
+	struct migrate_progress p;
+	char text[320];
+
+	migrate_get_progress(&p);
+	if (ended(&p)) {
+		watching = false;
+		summary(&p, text, sizeof(text));
+		terminal_printf(TERMINAL_CLEAR_LINE "%s\n", text);
+		return false;
+	}
+	if (time_ns() >= next_ns) {
+		draw(&p);
+		next_ns = time_ns() + REDRAW_NS;
+	}
+	return true;
+}
+
+u64 progress_deadline(void)
+{
+	return next_ns;
+}
+
+void progress_print(void)
+{
+	struct migrate_progress p;
+	char text[320];
+
+	migrate_get_progress(&p);
+	if (p.step == MIGRATE_IDLE) {
+		terminal_puts("no guest was moved from here since the host came up\n");
+		return;
+	}
+	if (ended(&p)) {
+		summary(&p, text, sizeof(text));
+		terminal_printf("%s\n", text);
+		return;
+	}
+	draw(&p);
+	terminal_puts("\n");
+}
