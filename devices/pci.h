@@ -42,8 +42,13 @@ enum pci_command {
 
 enum pci_status { PCI_STATUS_INTX = BIT(3), PCI_STATUS_CAPABILITIES = BIT(4) };
 
-struct pci_host;
 struct pci_function;
+
+struct pci_bus {
+	struct vm *vm;
+	struct pci_function *slots[PCI_SLOTS_MAX];
+	u64 bar_next; /* where the next BAR goes at power-on */
+};
 
 /* What makes two functions the same to a driver. */
 struct pci_identity {
@@ -72,7 +77,7 @@ struct pci_msix_entry {
 
 struct pci_function {
 	struct vm *vm;
-	struct pci_host *host;
+	struct pci_bus *bus;           /* NULL once it has gone */
 	u8 slot;
 	u8 config[PCI_CONFIG_BYTES];
 	u8 writable[PCI_CONFIG_BYTES]; /* per byte: the bits that a write changes */
@@ -141,7 +146,11 @@ void pci_function_load(struct pci_function *function, const struct pci_function_
 /* After a load, when all devices are loaded: drives the line again. */
 void pci_function_resume(struct pci_function *function);
 
-/* --- between pci.c and pci_msix.c --- */
+/* --- between pci.c, pci_function.c and pci_msix.c --- */
+struct pci_bus *pci_bus_of(struct vm *vm);
+int must_check pci_function_init_on(struct pci_function *function, struct pci_bus *bus, const struct pci_identity *identity);
+/* These registers were written: does what they say. */
+void pci_function_written(struct pci_function *function, u32 offset, u32 bytes);
 u32 pci_read_bytes(const u8 *bytes, u32 count);
 void pci_write_bytes(u8 *bytes, u32 count, u32 value);
 void pci_msix_control_written(struct pci_function *function);
