@@ -102,7 +102,7 @@ struct wire_time {
 };
 static_assert(sizeof(struct wire_time) == 24, "wire layout");
 
-/* Then struct cpu_state, msr_count wire_msrs, and the XSAVE area. */
+/* Then struct cpu_state (vmm/hvm.h), msr_count struct msr_values (vmm/msr.h), and the XSAVE area. */
 struct wire_vcpu {
 	u32 index;
 	u32 activity;    /* enum vcpu_activity */
@@ -112,13 +112,6 @@ struct wire_vcpu {
 	u32 reserved;
 };
 static_assert(sizeof(struct wire_vcpu) == 24, "wire layout");
-
-struct wire_msr {
-	u32 index;
-	u32 reserved;
-	u64 value;
-};
-static_assert(sizeof(struct wire_msr) == 16, "wire layout");
 
 /* Then what was printed (the scroll-back), then what was typed and not yet read. */
 struct wire_console {
