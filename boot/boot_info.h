@@ -27,7 +27,11 @@ struct boot_file {
 struct boot_info {
 	struct boot_range free[BOOT_RANGES_MAX]; /* usable after ExitBootServices */
 	u32 free_count;
+	struct boot_range memory[BOOT_RANGES_MAX]; /* all that is memory, whoever uses it: sorted, joined */
+	u32 memory_count;
 	hpa_t memory_end; /* end of the highest RAM */
+	hpa_t table_pool; /* zeroed pages below 4 GiB, for the host's first page tables */
+	u64 table_pool_bytes;
 	struct boot_file files[BOOT_FILES_MAX];
 	u32 file_count;
 	char files_error[160]; /* why \godwit\ could not be read (wholly), or "" */
@@ -36,7 +40,7 @@ struct boot_info {
 	hpa_t rsdp;          /* ACPI 2.0 root pointer, or 0 */
 	void *reset_system;  /* EFI_RESET_SYSTEM, callable (identity-mapped), or NULL */
 	hpa_t framebuffer;   /* 0: none */
-	u32 framebuffer_width, framebuffer_height, framebuffer_pitch_bytes;
+	u32 framebuffer_width, framebuffer_height, framebuffer_pitch_bytes; /* 32 bits a pixel */
 	u64 wall_time_s;     /* UTC seconds since 1970 at boot */
 	u64 entry_tsc;       /* TSC at the UEFI entry, for prompt_instructions */
 	hpa_t trampoline;    /* a free page below 1 MiB for the other CPUs' start */
