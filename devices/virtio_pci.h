@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtio transport over PCI, modern devices only (virtio 1.2 4.1): registers, features, queues, interrupts.
+ * A device embeds struct virtio_pci, and its struct device is the one inside. Registers run on the vCPU's CPU, all
+ * else on the service CPU, both with vm->lock held.
+ */
+#ifndef DEVICES_VIRTIO_PCI_H
+#define DEVICES_VIRTIO_PCI_H
+
+#include "devices/pci.h"
+#include "devices/virtqueue.h"
+#include "types.h"
+#include "vmm/device.h"
+
+#define VIRTIO_QUEUES_MAX 3
+#define VIRTIO_CONFIG_BYTES 32
+#define VIRTIO_NAME_BYTES 16
+
+#define VIRTIO_F_INDIRECT_DESC BIT(28)
+#define VIRTIO_F_EVENT_IDX BIT(29)
+#define VIRTIO_F_VERSION_1 BIT(32)
+
+enum virtio_status {
+	VIRTIO_ACKNOWLEDGE = 1,
+	VIRTIO_DRIVER = 2,
+	VIRTIO_DRIVER_OK = 4,
+	VIRTIO_FEATURES_OK = 8,
+	VIRTIO_NEEDS_RESET = 64,
+	VIRTIO_FAILED = 128,
+};
+
+struct virtio_pci;
+
+struct virtio_pci_ops {
+	u16 id;          /* virtio 1.2 5 */
+	u32 class_code;
+	u16 queue_count;
+	u16 queue_size;  /* of each, at most */
+	/* The driver (or the board) resets the device: its own state, as at power-on. May be NULL. */
+	void (*reset)(struct virtio_pci *virtio);
+	/* The driver has set DRIVER_OK. May be NULL. */
+	void (*started)(struct virtio_pci *virtio);
+};
+
+struct virtio_pci {
+	struct device dev;
+	struct pci_function pci;
+	const struct virtio_pci_ops *ops;
+	char name[VIRTIO_NAME_BYTES];    /* for messages: "net0" */
+	u64 offered;                     /* features; fixed */
+	u8 config[VIRTIO_CONFIG_BYTES];  /* device-specific configuration, read-only for the driver */
+	u32 config_bytes;
+	u8 window;                       /* offset of the PCI configuration access capability (4.1.4.9) */
+	u32 faults;                      /* times that the driver broke it */
+	/* registers */
+	u64 accepted;
+	u32 offered_select, accepted_select;
+	u16 config_vector, queue_select;
+	u8 status, isr, generation;
+	struct virtqueue queue[VIRTIO_QUEUES_MAX];
+	u32 notified;                    /* a bit per queue whose doorbell was rung */
+};
+
+struct virtio_pci_state {
+	struct pci_function_state pci;
+	u64 accepted;
+	u32 offered_select, accepted_select;
+	u16 config_vector, queue_select;
+	u8 status, isr, generation, queue_count;
+	struct virtqueue_state queue[VIRTIO_QUEUES_MAX];
+};
+static_assert(sizeof(struct virtio_pci_state) == sizeof(struct pci_function_state) + 24 + 40 * VIRTIO_QUEUES_MAX,
+	      "stream layout");
+
+/*
+ * Puts the device on the bus; the caller has filled in ops, name, offered, config. -E_NOMEM: no slot. The device's
+ * own device_add() comes after it.
+ */
+int must_check virtio_pci_init(struct virtio_pci *virtio, struct vm *vm);
+void virtio_pci_fini(struct virtio_pci *virtio);
+
+/* May the device look at its queues now? */
+bool virtio_pci_running(const struct virtio_pci *virtio);
+static inline bool virtio_pci_has(const struct virtio_pci *virtio, u64 feature)
+{
+	return virtio->accepted & feature;
+}
+/* Takes the doorbells rung since the last call. */
+u32 virtio_pci_take_notified(struct virtio_pci *virtio);
+/* Interrupts the driver if it wants to know what was published. */
+void virtio_pci_signal(struct virtio_pci *virtio, u32 queue);
+/* config has changed: new generation, and an interrupt. */
+void virtio_pci_config_changed(struct virtio_pci *virtio);
+/* The driver did what makes no sense: nothing goes until it resets the device. */
+void virtio_pci_broken(struct virtio_pci *virtio, u32 queue, const char *why);
+
+/* Parts of the device's own ops. */
+void virtio_pci_reset(struct virtio_pci *virtio);
+void virtio_pci_pause(struct virtio_pci *virtio);
+void virtio_pci_resume(struct virtio_pci *virtio);
+void virtio_pci_save(const struct virtio_pci *virtio, struct virtio_pci_state *state);
+int must_check virtio_pci_check(const struct virtio_pci *virtio, const struct virtio_pci_state *state);
+void virtio_pci_load(struct virtio_pci *virtio, const struct virtio_pci_state *state);
+
+#endif

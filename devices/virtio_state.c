@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The state of the virtio transport: what moves with the guest, and what is believed of what arrives. Service CPU,
+ * vm->lock held.
+ */
+#include "devices/virtio_pci.h"
+
+#include "errors.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "vmm/vm.h"
+
+#define NO_VECTOR 0xffff
+#define ISR_BITS 3
+#define STATUS_BITS                                                                                      \
+	(VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_NEEDS_RESET | \
+	 VIRTIO_FAILED)
+
+void virtio_pci_pause(struct virtio_pci *virtio)
+{
+	virtio->dev.paused = true;
+}
+
+/* Doorbells of the time before the pause, or from before a move, may not have been served. */
+void virtio_pci_resume(struct virtio_pci *virtio)
+{
+	virtio->dev.paused = false;
+	pci_function_resume(&virtio->pci);
+	virtio->notified = (u32)BIT(virtio->ops->queue_count) - 1;
+	vm_doorbell(virtio->dev.vm);
+}
+
+void virtio_pci_save(const struct virtio_pci *virtio, struct virtio_pci_state *state)
+{
+	memset(state, 0, sizeof(*state));
+	pci_function_save(&virtio->pci, &state->pci);
+	state->accepted = virtio->accepted;
+	state->offered_select = virtio->offered_select;
+	state->accepted_select = virtio->accepted_select;
+	state->config_vector = virtio->config_vector;
+	state->queue_select = virtio->queue_select;
+	state->status = virtio->status;
+	state->isr = virtio->isr;
+	state->generation = virtio->generation;
+	state->queue_count = (u8)virtio->ops->queue_count;
+	for (u32 i = 0; i < virtio->ops->queue_count; i++)
+		virtqueue_save(&virtio->queue[i], &state->queue[i]);
+}
+
+static int check_status(const struct virtio_pci *virtio, const struct virtio_pci_state *state)
+{
+	bool features_ok = state->status & VIRTIO_FEATURES_OK;
+
+	if (state->status & ~STATUS_BITS)
+		return trace_error(-E_INVAL);
+	if ((state->status & VIRTIO_DRIVER_OK) && !features_ok)
+		return trace_error(-E_INVAL);
+	/* Until FEATURES_OK a driver may have written anything. */
+	if (features_ok && ((state->accepted & ~virtio->offered) || !(state->accepted & VIRTIO_F_VERSION_1)))
+		return trace_error(-E_INVAL);
+	return 0;
+}
+
+int virtio_pci_check(const struct virtio_pci *virtio, const struct virtio_pci_state *state)
+{
+	static const struct virtqueue_state none;
+	u16 vectors = virtio->pci.msix_vectors;
+	int error = pci_function_check(&virtio->pci, &state->pci);
+
+	if (!error)
+		error = check_status(virtio, state);
+	if (error)
+		return error;
+	if (state->queue_count != virtio->ops->queue_count || (state->isr & ~ISR_BITS))
+		return trace_error(-E_INVAL);
+	if (state->config_vector != NO_VECTOR && state->config_vector >= vectors)
+		return trace_error(-E_INVAL);
+	for (u32 i = 0; i < VIRTIO_QUEUES_MAX; i++) {
+		const struct virtqueue_state *queue = &state->queue[i];
+
+		if (i >= virtio->ops->queue_count) {
+			if (memcmp(queue, &none, sizeof(none)))
+				return trace_error(-E_INVAL);
+			continue;
+		}
+		if (queue->enabled && !(state->status & VIRTIO_FEATURES_OK))
+			return trace_error(-E_INVAL);
+		error = virtqueue_check(&virtio->queue[i], queue, vectors);
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
+/* The device stays still until it is resumed. */
+void virtio_pci_load(struct virtio_pci *virtio, const struct virtio_pci_state *state)
+{
+	virtio->dev.paused = true;
+	pci_function_load(&virtio->pci, &state->pci);
+	virtio->accepted = state->accepted;
+	virtio->offered_select = state->offered_select;
+	virtio->accepted_select = state->accepted_select;
+	virtio->config_vector = state->config_vector;
+	virtio->queue_select = state->queue_select;
+	virtio->status = state->status;
+	virtio->isr = state->isr;
+	virtio->generation = state->generation;
+	for (u32 i = 0; i < virtio->ops->queue_count; i++)
+		virtqueue_load(&virtio->queue[i], &state->queue[i], virtio_pci_has(virtio, VIRTIO_F_EVENT_IDX));
+}
