@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""make run: the demo's two hosts with their consoles in tmux, for playing. Ctrl-b d leaves; both machines then end."""
+import shutil
+import subprocess
+import sys
+
+import bed
+
+OUT = bed.BUILD / "run"
+PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
+
+
+def main():
+    if not shutil.which("tmux"):
+        sys.exit("make run needs tmux: tools/setup installs it (as root), or: apt install tmux")
+    bed.enter_namespace()
+    segment = bed.Segment()
+    shutil.rmtree(OUT, ignore_errors=True)
+    commands = []
+    for number, (name, ip) in enumerate(PEERS.items(), 1):
+        files = {"web.cfg": bed.guest_config(), "db.cfg": bed.guest_config("db", 128, "52:54:00:77:01:02", "10.77.0.102")}
+        host = bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
+        segment.add_tap(host.tap)
+        words = host.command_line()
+        chardev = words.index("-chardev")
+        words[chardev + 1] = f"stdio,id=console,signal=off,logfile={host.directory}/serial.log"
+        commands.append(words)
+    tmux = ["tmux", "-L", "godwit", "-f", "/dev/null"]
+    quoted = [" ".join("'" + word.replace("'", "'\\''") + "'" for word in words) for words in commands]
+    hint = ("create web; console web (Ctrl-] leaves); migrate --live web beta | "
+            f"here: ssh -i {bed.GUEST.relative_to(bed.TOP)}/id_ed25519 root@10.77.0.101 | Ctrl-b d ends all")
+    subprocess.run([*tmux, "new-session", "-d", "-s", "godwit", quoted[0], ";", "set", "-g", "status-left-length", "200", ";",
+                    "set", "-g", "status-left", hint, ";", "split-window", "-h", quoted[1], ";", "split-window", "-v",
+                    "-l", "8"], check=True)
+    subprocess.run([*tmux, "attach"])
+    subprocess.run([*tmux, "kill-server"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
