@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guests whose hand-over ended without an answer (source), and the hand-overs that this host
+ * took (peer). A guest in doubt is named by its id, never by a pointer: the operator may destroy
+ * it at any time. Called by send.c, receive.c and migrate.c on the service CPU.
+ */
+#include "migrate/owner.h"
+
+#include "arch/x86_64/cpu.h"
+#include "errors.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "migrate/peers.h"
+#include "net/tcp_pipe.h"
+#include "vmm/vm.h"
+
+#define ASK_EVERY_NS (2 * NS_PER_S)
+#define ANSWER_WITHIN_NS (5 * NS_PER_S)
+#define TAKEN_MAX 64
+
+struct doubt {
+	u32 vm_id; /* 0: free */
+	struct migrate_peer peer;
+	struct handover handover;
+	u64 boot_id;
+	u64 ask_ns; /* when to ask (again); 0: asking does not help any more */
+};
+
+static struct doubt doubts[VMS_MAX];
+
+/* The one question that is under way. */
+static struct {
+	struct doubt *doubt; /* NULL: none */
+	struct stream stream;
+	u64 until_ns;
+	bool sent;
+	u8 record[sizeof(struct record_header) + sizeof(struct wire_query)];
+	u8 body[64] aligned(8);
+} question;
+
+static const struct record_rule question_rules[] = {
+	{ RECORD_STATUS, sizeof(struct wire_status), sizeof(struct wire_status) },
+	{ 0, 0, 0 },
+};
+
+/* --- peer ------------------------------------------------------------------------------------- */
+
+static struct handover taken[TAKEN_MAX];
+static u32 taken_count; /* ever */
+
+void owner_take(const struct handover *handover)
+{
+	taken[taken_count++ % TAKEN_MAX] = *handover;
+}
+
+bool owner_taken(const struct handover *handover)
+{
+	for (u32 i = 0; i < MIN(taken_count, TAKEN_MAX); i++)
+		if (taken[i].epoch == handover->epoch && taken[i].attempt == handover->attempt &&
+		    !memcmp(taken[i].uuid, handover->uuid, sizeof(handover->uuid)))
+			return true;
+	return false;
+}
+
+/* --- source ----------------------------------------------------------------------------------- */
+
+static struct vm *vm_of(const struct doubt *doubt)
+{
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
+		if (vm->id == doubt->vm_id)
+			return vm;
+	return NULL;
+}
+
+static void question_end(void)
+{
+	if (!question.doubt)
+		return;
+	question.stream.pipe->ops->close(question.stream.pipe, false);
+	question.doubt = NULL;
+}
+
+static void forget(struct doubt *doubt)
+{
+	if (question.doubt == doubt)
+		question_end();
+	memset(doubt, 0, sizeof(*doubt));
+}
+
+static struct doubt *doubt_of(const struct vm *vm)
+{
+	for (u32 i = 0; i < VMS_MAX; i++)
+		if (doubts[i].vm_id && doubts[i].vm_id == vm->id)
+			return &doubts[i];
+	return NULL;
+}
+
+/* Entries of guests that are gone are free again, so there is one for each guest that can be. */
+static struct doubt *new_doubt(void)
+{
+	for (u32 i = 0; i < VMS_MAX; i++) {
+		if (doubts[i].vm_id && !vm_of(&doubts[i]))
+			forget(&doubts[i]);
+		if (!doubts[i].vm_id)
+			return &doubts[i];
+	}
+	return NULL;
+}
+
+void owner_unknown(struct vm *vm, const struct migrate_peer *peer, const struct handover *handover, u64 boot_id,
+		   const char *what)
+{
+	struct doubt *doubt = new_doubt();
+
+	assert(doubt);
+	doubt->vm_id = vm->id;
+	doubt->peer = *peer;
+	doubt->handover = *handover;
+	doubt->boot_id = boot_id;
+	doubt->ask_ns = time_ns() + ASK_EVERY_NS / 4;
+	str_format(vm->why, sizeof(vm->why),
+		   "it may run on %s: %s. %s is being asked; else: 'unpause --force' (if it runs nowhere) or 'destroy'",
+		   peer->name, what, peer->name);
+	vm_pause(vm, VM_PAUSE_OWNER);
+	vm_unpause(vm, VM_PAUSE_MIGRATE);
+	log_warn("%s stays paused: %s", vm->config.name, vm->why);
+}
+
+/* Here it runs on: nobody else has it. */
+static void take_back(struct vm *vm, struct doubt *doubt)
+{
+	if (doubt)
+		forget(doubt);
+	vm->why[0] = 0;
+	vm_unpause(vm, VM_PAUSE_OWNER);
+}
+
+int owner_force(struct vm *vm)
+{
+	if (!(vm->paused & VM_PAUSE_OWNER))
+		return -E_NOENT;
+	/* Higher than what the peer has, should it have it after all. */
+	vm->epoch++;
+	log_warn("%s runs here by the operator's word (epoch %lu)", vm->config.name, (unsigned long)vm->epoch);
+	take_back(vm, doubt_of(vm));
+	return 0;
+}
+
+static void answered(struct doubt *doubt, struct vm *vm, const struct wire_status *status)
+{
+	if (status->owner == WIRE_TAKEN) {
+		log_info("%s runs on %s, as it says now; it is freed here", vm->config.name, doubt->peer.name);
+		forget(doubt);
+		vm_destroy(vm);
+	} else if (status->boot_id == doubt->boot_id) {
+		log_info("%s never started on %s; it runs on here", vm->config.name, doubt->peer.name);
+		take_back(vm, doubt);
+	} else {
+		/* It may have run there until the peer was started anew: what was done then is lost either way. */
+		str_format(vm->why, sizeof(vm->why),
+			   "it was handed to %s, which was started anew since: 'unpause --force' goes on from the hand-over",
+			   doubt->peer.name);
+		log_warn("%s stays paused: %s", vm->config.name, vm->why);
+		question_end();
+		doubt->ask_ns = 0;
+	}
+}
+
+static void ask_later(struct doubt *doubt)
+{
+	question_end();
+	doubt->ask_ns = time_ns() + ASK_EVERY_NS;
+}
+
+static void ask(struct doubt *doubt)
+{
+	struct pipe *pipe;
+
+	if (tcp_pipe_connect(doubt->peer.ip, MIGRATE_PORT, &pipe)) {
+		ask_later(doubt);
+		return;
+	}
+	question.doubt = doubt;
+	question.until_ns = time_ns() + ANSWER_WITHIN_NS;
+	question.sent = false;
+	stream_init(&question.stream, pipe, question_rules, question.body, sizeof(question.body));
+}
+
+static void send_query(const struct doubt *doubt)
+{
+	struct wire_query *query = (struct wire_query *)(question.record + sizeof(struct record_header));
+
+	memset(query, 0, sizeof(*query));
+	query->magic = STREAM_MAGIC;
+	query->version = STREAM_VERSION;
+	str_copy(query->host, sizeof(query->host), peers_host_name());
+	memcpy(query->uuid, doubt->handover.uuid, sizeof(query->uuid));
+	query->epoch = doubt->handover.epoch;
+	query->attempt = doubt->handover.attempt;
+	stream_send(&question.stream, question.record,
+		    record_seal(&question.stream, question.record, RECORD_QUERY, sizeof(*query)));
+	question.sent = true;
+}
+
+static void question_poll(void)
+{
+	struct pipe *pipe = question.stream.pipe;
+	struct doubt *doubt = question.doubt;
+	struct vm *vm = vm_of(doubt);
+	int status = pipe->ops->status(pipe);
+	int error;
+
+	if (!vm) {
+		forget(doubt);
+		return;
+	}
+	if (status == 0 && !question.sent)
+		send_query(doubt);
+	stream_pump(&question.stream);
+	pipe->ops->flush(pipe);
+	error = stream_read(&question.stream);
+	if (error == 0)
+		answered(doubt, vm, (const struct wire_status *)question.body);
+	else if (error != -E_AGAIN || (status && status != -E_AGAIN) || time_ns() >= question.until_ns)
+		ask_later(doubt);
+}
+
+bool owner_poll(void)
+{
+	if (question.doubt) {
+		question_poll();
+		return false;
+	}
+	for (u32 i = 0; i < VMS_MAX; i++) {
+		struct doubt *doubt = &doubts[i];
+
+		if (!doubt->vm_id)
+			continue;
+		if (!vm_of(doubt)) {
+			forget(doubt);
+		} else if (doubt->ask_ns && time_ns() >= doubt->ask_ns) {
+			ask(doubt);
+			return true;
+		}
+	}
+	return false;
+}
+
+u64 owner_next_deadline(void)
+{
+	u64 next = question.doubt ? question.until_ns : 0;
+
+	for (u32 i = 0; i < VMS_MAX && !question.doubt; i++)
+		if (doubts[i].vm_id && doubts[i].ask_ns && (next == 0 || doubts[i].ask_ns < next))
+			next = doubts[i].ask_ns;
+	return next;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who owns a guest when the link broke in the last handshake. The source keeps the guest paused
+ * and asks the peer until it knows; the peer remembers what it took. Service CPU.
+ */
+#ifndef MIGRATE_OWNER_H
+#define MIGRATE_OWNER_H
+
+#include "migrate/migrate.h"
+#include "migrate/stream.h"
+#include "types.h"
+
+struct vm;
+
+/* One hand-over, the same words on both sides. */
+struct handover {
+	u8 uuid[16];
+	u64 epoch;
+	u64 attempt;
+};
+
+/* --- source --- */
+/* COMMIT went out and no answer came: vm (paused by VM_PAUSE_MIGRATE) stays paused, by VM_PAUSE_OWNER. */
+void owner_unknown(struct vm *vm, const struct migrate_peer *peer, const struct handover *handover, u64 boot_id,
+		   const char *what);
+/* The operator decides that it is this host's. -E_NOENT: nobody doubts that. */
+int must_check owner_force(struct vm *vm);
+/* Asks where it is time to; true if there is more to do at once. */
+bool owner_poll(void);
+u64 owner_next_deadline(void);
+
+/* --- peer --- */
+void owner_take(const struct handover *handover);
+bool owner_taken(const struct handover *handover);
+
+#endif

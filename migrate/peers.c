@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The allow-list of godwit.cfg. Closed by default: a host that is not in it is refused both ways;
+ * this host itself (localhost) always is allowed. Service CPU.
+ */
+#include "migrate/peers.h"
+
+#include "arch/x86_64/cpu.h"
+#include "errors.h"
+#include "lib/string.h"
+
+static struct migrate_config peers;
+static u64 boot_id;
+
+void peers_init(const struct migrate_config *config)
+{
+	peers = *config;
+	peers.peer_count = MIN(peers.peer_count, MIGRATE_PEERS_MAX);
+	if (!peers.host_name[0])
+		str_copy(peers.host_name, sizeof(peers.host_name), "godwit");
+	boot_id = random_u64();
+}
+
+const char *peers_host_name(void)
+{
+	return peers.host_name;
+}
+
+u64 peers_boot_id(void)
+{
+	return boot_id;
+}
+
+bool peers_is_local(const u8 ip[4])
+{
+	return ip[0] == 127;
+}
+
+static void local_peer(struct migrate_peer *peer)
+{
+	static const u8 loopback[4] = { 127, 0, 0, 1 };
+
+	memset(peer, 0, sizeof(*peer));
+	str_copy(peer->name, sizeof(peer->name), peers.host_name);
+	memcpy(peer->ip, loopback, sizeof(loopback));
+}
+
+int peers_find(const char *text, struct migrate_peer *peer)
+{
+	u8 ip[4];
+	bool by_address = str_to_ipv4(text, ip) == 0;
+
+	if (str_equal(text, "localhost") || str_equal(text, peers.host_name) || (by_address && peers_is_local(ip))) {
+		local_peer(peer);
+		return 0;
+	}
+	for (u32 i = 0; i < peers.peer_count; i++) {
+		const struct migrate_peer *p = &peers.peers[i];
+
+		if (by_address ? !memcmp(p->ip, ip, 4) : str_equal(p->name, text)) {
+			*peer = *p;
+			return 0;
+		}
+	}
+	return -E_NOENT;
+}
+
+int peers_allowed(const u8 ip[4], struct migrate_peer *peer)
+{
+	if (peers_is_local(ip)) {
+		local_peer(peer);
+		return 0;
+	}
+	for (u32 i = 0; i < peers.peer_count; i++)
+		if (!memcmp(peers.peers[i].ip, ip, 4)) {
+			*peer = peers.peers[i];
+			return 0;
+		}
+	return -E_REFUSED;
+}

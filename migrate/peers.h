@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which hosts may send guests here and get guests from here, and who this host is. Service CPU. */
+#ifndef MIGRATE_PEERS_H
+#define MIGRATE_PEERS_H
+
+#include "migrate/migrate.h"
+#include "types.h"
+
+void peers_init(const struct migrate_config *config);
+const char *peers_host_name(void);
+/* A random number, new whenever this host starts. */
+u64 peers_boot_id(void);
+/* By name or address, or "localhost"; -E_NOENT: not configured. */
+int must_check peers_find(const char *text, struct migrate_peer *peer);
+/* Who has this address; -E_REFUSED: nobody that is allowed. */
+int must_check peers_allowed(const u8 ip[4], struct migrate_peer *peer);
+/* Connected to itself? */
+bool peers_is_local(const u8 ip[4]);
+
+#endif
