@@ -38,8 +38,6 @@ static_assert(sizeof(struct used_element) == 8, "virtio 1.2 2.7.8");
 #define USED_RING 4
 #define USED_NO_NOTIFY 1
 
-#define NO_VECTOR 0xffff
-
 static u64 descriptors_bytes(u16 size)
 {
 	return sizeof(struct descriptor) * size;
@@ -93,7 +91,7 @@ void virtqueue_reset(struct virtqueue *queue)
 		.gmem = gmem,
 		.size_max = size_max,
 		.size = size_max,
-		.vector = NO_VECTOR,
+		.vector = VIRTIO_NO_VECTOR,
 		.signal_all = true,
 	};
 }
@@ -385,7 +383,7 @@ int virtqueue_check(const struct virtqueue *queue, const struct virtqueue_state 
 		if (state->reserved[i])
 			return trace_error(-E_INVAL);
 	}
-	if (state->vector != NO_VECTOR && state->vector >= vectors)
+	if (state->vector != VIRTIO_NO_VECTOR && state->vector >= vectors)
 		return trace_error(-E_INVAL);
 	/* Our devices finish what they take before anyone can save them: nothing is ever in flight. */
 	if (state->avail_next != state->used_next)

@@ -11,6 +11,7 @@
 #include "types.h"
 
 #define VIRTQUEUE_SIZE_MAX 256
+#define VIRTIO_NO_VECTOR 0xffff
 
 struct virtqueue {
 	struct gmem *gmem;

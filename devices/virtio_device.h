@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The virtio transport over PCI, modern devices only (virtio 1.2 4.1): registers, features, queues, interrupts.
- * A device embeds struct virtio_pci, and its struct device is the one inside. Registers run on the vCPU's CPU, all
+ * A device embeds struct virtio_device, and its struct device is the one inside. Registers run on the vCPU's CPU, all
  * else on the service CPU, both with vm->lock held.
  */
-#ifndef DEVICES_VIRTIO_PCI_H
-#define DEVICES_VIRTIO_PCI_H
+#ifndef DEVICES_VIRTIO_DEVICE_H
+#define DEVICES_VIRTIO_DEVICE_H
 
 #include "devices/pci.h"
 #include "devices/virtqueue.h"
@@ -15,6 +15,7 @@
 #define VIRTIO_QUEUES_MAX 3
 #define VIRTIO_CONFIG_BYTES 32
 #define VIRTIO_NAME_BYTES 16
+#define VIRTIO_COMMON_BYTES 0x38
 
 #define VIRTIO_F_INDIRECT_DESC BIT(28)
 #define VIRTIO_F_EVENT_IDX BIT(29)
@@ -29,23 +30,23 @@ enum virtio_status {
 	VIRTIO_FAILED = 128,
 };
 
-struct virtio_pci;
+struct virtio_device;
 
-struct virtio_pci_ops {
+struct virtio_device_ops {
 	u16 id;          /* virtio 1.2 5 */
 	u32 class_code;
 	u16 queue_count;
 	u16 queue_size;  /* of each, at most */
 	/* The driver (or the board) resets the device: its own state, as at power-on. May be NULL. */
-	void (*reset)(struct virtio_pci *virtio);
+	void (*reset)(struct virtio_device *virtio);
 	/* The driver has set DRIVER_OK. May be NULL. */
-	void (*started)(struct virtio_pci *virtio);
+	void (*started)(struct virtio_device *virtio);
 };
 
-struct virtio_pci {
+struct virtio_device {
 	struct device dev;
 	struct pci_function pci;
-	const struct virtio_pci_ops *ops;
+	const struct virtio_device_ops *ops;
 	char name[VIRTIO_NAME_BYTES];    /* for messages: "net0" */
 	u64 offered;                     /* features; fixed */
 	u8 config[VIRTIO_CONFIG_BYTES];  /* device-specific configuration, read-only for the driver */
@@ -61,7 +62,7 @@ struct virtio_pci {
 	u32 notified;                    /* a bit per queue whose doorbell was rung */
 };
 
-struct virtio_pci_state {
+struct virtio_device_state {
 	struct pci_function_state pci;
 	u64 accepted;
 	u32 offered_select, accepted_select;
@@ -69,37 +70,42 @@ struct virtio_pci_state {
 	u8 status, isr, generation, queue_count;
 	struct virtqueue_state queue[VIRTIO_QUEUES_MAX];
 };
-static_assert(sizeof(struct virtio_pci_state) == sizeof(struct pci_function_state) + 24 + 40 * VIRTIO_QUEUES_MAX,
+static_assert(sizeof(struct virtio_device_state) == sizeof(struct pci_function_state) + 24 + 40 * VIRTIO_QUEUES_MAX,
 	      "stream layout");
 
 /*
  * Puts the device on the bus; the caller has filled in ops, name, offered, config. -E_NOMEM: no slot. The device's
  * own device_add() comes after it.
  */
-int must_check virtio_pci_init(struct virtio_pci *virtio, struct vm *vm);
-void virtio_pci_fini(struct virtio_pci *virtio);
+int must_check virtio_device_init(struct virtio_device *virtio, struct vm *vm);
+void virtio_device_fini(struct virtio_device *virtio);
 
 /* May the device look at its queues now? */
-bool virtio_pci_running(const struct virtio_pci *virtio);
-static inline bool virtio_pci_has(const struct virtio_pci *virtio, u64 feature)
+bool virtio_device_running(const struct virtio_device *virtio);
+static inline bool virtio_device_has(const struct virtio_device *virtio, u64 feature)
 {
 	return virtio->accepted & feature;
 }
 /* Takes the doorbells rung since the last call. */
-u32 virtio_pci_take_notified(struct virtio_pci *virtio);
+u32 virtio_device_take_notified(struct virtio_device *virtio);
 /* Interrupts the driver if it wants to know what was published. */
-void virtio_pci_signal(struct virtio_pci *virtio, u32 queue);
+void virtio_device_signal(struct virtio_device *virtio, u32 queue);
 /* config has changed: new generation, and an interrupt. */
-void virtio_pci_config_changed(struct virtio_pci *virtio);
+void virtio_device_config_changed(struct virtio_device *virtio);
 /* The driver did what makes no sense: nothing goes until it resets the device. */
-void virtio_pci_broken(struct virtio_pci *virtio, u32 queue, const char *why);
+void virtio_device_broken(struct virtio_device *virtio, u32 queue, const char *why);
 
-/* Parts of the device's own ops. */
-void virtio_pci_reset(struct virtio_pci *virtio);
-void virtio_pci_pause(struct virtio_pci *virtio);
-void virtio_pci_resume(struct virtio_pci *virtio);
-void virtio_pci_save(const struct virtio_pci *virtio, struct virtio_pci_state *state);
-int must_check virtio_pci_check(const struct virtio_pci *virtio, const struct virtio_pci_state *state);
-void virtio_pci_load(struct virtio_pci *virtio, const struct virtio_pci_state *state);
+/* Has the service CPU look at every queue. */
+void virtio_device_notify_all(struct virtio_device *virtio);
+/* virtio_common.c: an access to the common configuration structure. */
+void virtio_common_access(struct virtio_device *virtio, u32 offset, u32 size, bool write, u64 *value);
+
+/* Parts of the device's own ops; reset leaves the PCI function alone. */
+void virtio_device_reset(struct virtio_device *virtio);
+void virtio_device_pause(struct virtio_device *virtio);
+void virtio_device_resume(struct virtio_device *virtio);
+void virtio_device_save(const struct virtio_device *virtio, struct virtio_device_state *state);
+int must_check virtio_device_check(const struct virtio_device *virtio, const struct virtio_device_state *state);
+void virtio_device_load(struct virtio_device *virtio, const struct virtio_device_state *state);
 
 #endif

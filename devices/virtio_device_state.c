@@ -3,34 +3,32 @@
  * The state of the virtio transport: what moves with the guest, and what is believed of what arrives. Service CPU,
  * vm->lock held.
  */
-#include "devices/virtio_pci.h"
+#include "devices/virtio_device.h"
 
 #include "errors.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "vmm/vm.h"
 
-#define NO_VECTOR 0xffff
 #define ISR_BITS 3
 #define STATUS_BITS                                                                                      \
 	(VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_NEEDS_RESET | \
 	 VIRTIO_FAILED)
 
-void virtio_pci_pause(struct virtio_pci *virtio)
+void virtio_device_pause(struct virtio_device *virtio)
 {
 	virtio->dev.paused = true;
 }
 
 /* Doorbells of the time before the pause, or from before a move, may not have been served. */
-void virtio_pci_resume(struct virtio_pci *virtio)
+void virtio_device_resume(struct virtio_device *virtio)
 {
 	virtio->dev.paused = false;
 	pci_function_resume(&virtio->pci);
-	virtio->notified = (u32)BIT(virtio->ops->queue_count) - 1;
-	vm_doorbell(virtio->dev.vm);
+	virtio_device_notify_all(virtio);
 }
 
-void virtio_pci_save(const struct virtio_pci *virtio, struct virtio_pci_state *state)
+void virtio_device_save(const struct virtio_device *virtio, struct virtio_device_state *state)
 {
 	memset(state, 0, sizeof(*state));
 	pci_function_save(&virtio->pci, &state->pci);
@@ -47,7 +45,7 @@ void virtio_pci_save(const struct virtio_pci *virtio, struct virtio_pci_state *s
 		virtqueue_save(&virtio->queue[i], &state->queue[i]);
 }
 
-static int check_status(const struct virtio_pci *virtio, const struct virtio_pci_state *state)
+static int check_status(const struct virtio_device *virtio, const struct virtio_device_state *state)
 {
 	bool features_ok = state->status & VIRTIO_FEATURES_OK;
 
@@ -61,7 +59,7 @@ static int check_status(const struct virtio_pci *virtio, const struct virtio_pci
 	return 0;
 }
 
-int virtio_pci_check(const struct virtio_pci *virtio, const struct virtio_pci_state *state)
+int virtio_device_check(const struct virtio_device *virtio, const struct virtio_device_state *state)
 {
 	static const struct virtqueue_state none;
 	u16 vectors = virtio->pci.msix_vectors;
@@ -73,7 +71,7 @@ int virtio_pci_check(const struct virtio_pci *virtio, const struct virtio_pci_st
 		return error;
 	if (state->queue_count != virtio->ops->queue_count || (state->isr & ~ISR_BITS))
 		return trace_error(-E_INVAL);
-	if (state->config_vector != NO_VECTOR && state->config_vector >= vectors)
+	if (state->config_vector != VIRTIO_NO_VECTOR && state->config_vector >= vectors)
 		return trace_error(-E_INVAL);
 	for (u32 i = 0; i < VIRTIO_QUEUES_MAX; i++) {
 		const struct virtqueue_state *queue = &state->queue[i];
@@ -93,7 +91,7 @@ int virtio_pci_check(const struct virtio_pci *virtio, const struct virtio_pci_st
 }
 
 /* The device stays still until it is resumed. */
-void virtio_pci_load(struct virtio_pci *virtio, const struct virtio_pci_state *state)
+void virtio_device_load(struct virtio_device *virtio, const struct virtio_device_state *state)
 {
 	virtio->dev.paused = true;
 	pci_function_load(&virtio->pci, &state->pci);
@@ -106,5 +104,5 @@ void virtio_pci_load(struct virtio_pci *virtio, const struct virtio_pci_state *s
 	virtio->isr = state->isr;
 	virtio->generation = state->generation;
 	for (u32 i = 0; i < virtio->ops->queue_count; i++)
-		virtqueue_load(&virtio->queue[i], &state->queue[i], virtio_pci_has(virtio, VIRTIO_F_EVENT_IDX));
+		virtqueue_load(&virtio->queue[i], &state->queue[i], virtio_device_has(virtio, VIRTIO_F_EVENT_IDX));
 }
