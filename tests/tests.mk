@@ -56,7 +56,13 @@ check: | $(THIRD)/.setup-all
 	@$(MAKE) --no-print-directory -k unit-programs || true
 	@tools/run_tests check $(BUILD) $(HOST_PROGRAMS)
 
-EMULATED := $(BUILD)/BOOTX64.EFI $(GUEST)/initrd.img
+# Tiny guests: flat files in the form of a bzImage.
+TINY := $(patsubst tests/guests/tiny/%.asm,$(GUEST)/%.bin,$(sort $(wildcard tests/guests/tiny/*.asm)))
+$(GUEST)/%.bin: tests/guests/tiny/%.asm $(wildcard tests/guests/tiny/*.inc) | $(THIRD)/.setup-build
+	@mkdir -p $(@D)
+	$(Q)$(NASM) -f bin -Wall -Werror -Itests/guests/tiny/ $< -o $@
+
+EMULATED := $(BUILD)/BOOTX64.EFI $(GUEST)/initrd.img $(TINY)
 
 test: $(EMULATED)
 	@$(MAKE) --no-print-directory -k unit-programs || true
