@@ -18,6 +18,7 @@ static struct spinlock log_lock;
 static char ring[LOG_RING_BYTES];
 static u64 head;
 static u64 tail;
+static u64 read_until; /* as far as any reader came */
 /* Set once while one CPU runs, or in a panic. */
 static void (*early_sink)(const char *text, size_t len);
 static void (*panic_sink)(const char *text, size_t len);
@@ -39,12 +40,6 @@ void log_set_panic_sink(void (*put)(const char *text, size_t len))
 	WRITE_ONCE(panic_sink, put);
 }
 
-void log_set_panicking(void)
-{
-	if (READ_ONCE(panic_sink))
-		WRITE_ONCE(early_sink, panic_sink);
-	WRITE_ONCE(panicking, true);
-}
 
 /* In a panic the owner of the lock may have been stopped: then go on without it. */
 static bool log_acquire(void)
@@ -156,6 +151,7 @@ size_t log_read(u64 *cursor, char *buf, size_t size)
 		buf[done - 1] = '\n';
 		*cursor = end;
 	}
+	read_until = MAX(read_until, *cursor);
 	if (locked)
 		spin_unlock(&log_lock);
 	return done;
@@ -164,4 +160,19 @@ size_t log_read(u64 *cursor, char *buf, size_t size)
 u64 log_end(void)
 {
 	return READ_ONCE(head);
+}
+
+void log_set_panicking(void)
+{
+	char line[LINE_BYTES];
+	u64 cursor = read_until;
+	size_t n;
+
+	WRITE_ONCE(panicking, true);
+	if (!READ_ONCE(panic_sink) || READ_ONCE(early_sink) == panic_sink)
+		return;
+	WRITE_ONCE(early_sink, panic_sink);
+	/* What nobody has read yet may be what explains the panic. */
+	while ((n = log_read(&cursor, line, sizeof(line))) != 0)
+		panic_sink(line, n);
 }

@@ -69,9 +69,9 @@ static void show_backtrace(u64 rip, u64 rbp)
 		const u64 *frame = (const u64 *)rbp;
 
 		if (rip < (uintptr_t)text_start || rip >= (uintptr_t)text_end)
-			log_error("  #%-2u %#llx (not in the image)", i, (unsigned long long)rip);
+			log_info("  #%-2u %#llx (not in the image)", i, (unsigned long long)rip);
 		else
-			log_error("  #%-2u image + %#llx", i,
+			log_info("  #%-2u image + %#llx", i,
 				  (unsigned long long)(rip - (uintptr_t)image_start));
 		if (!rbp || !IS_ALIGNED(rbp, 8) || !paging_mapped(rbp, 16) || frame[0] <= rbp)
 			break;
@@ -84,7 +84,7 @@ static void show_backtrace(u64 rip, u64 rbp)
 
 static noreturn void panic_end(void)
 {
-	log_error("Godwit %s has stopped. Its image was at %#llx.", godwit_version,
+	log_info("Godwit %s has stopped. Its image was at %#llx.", godwit_version,
 		  (unsigned long long)(uintptr_t)image_start);
 	halt();
 }
@@ -121,7 +121,7 @@ static void show_registers(const struct trap_frame *f)
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(registers); i += 4)
-		log_error("  %s %016llx  %s %016llx  %s %016llx  %s %016llx", registers[i].name,
+		log_info("  %s %016llx  %s %016llx  %s %016llx  %s %016llx", registers[i].name,
 			  (unsigned long long)registers[i].value, registers[i + 1].name,
 			  (unsigned long long)registers[i + 1].value, registers[i + 2].name,
 			  (unsigned long long)registers[i + 2].value, registers[i + 3].name,
@@ -139,7 +139,7 @@ void panic_trap(const struct trap_frame *frame)
 		  cpu_text(cpu, sizeof(cpu)), (unsigned long long)frame->vector,
 		  name ? name : "reserved", (unsigned long long)frame->error);
 	if (frame->vector == VECTOR_PAGE_FAULT)
-		log_error("  %s of %#llx: %s", frame->error & 16 ? "execution" :
+		log_info("  %s of %#llx: %s", frame->error & 16 ? "execution" :
 			  frame->error & 2 ? "write" : "read", (unsigned long long)cr2_read(),
 			  frame->error & 1 ? "not allowed" : "nothing is mapped there");
 	show_registers(frame);
