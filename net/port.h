@@ -30,11 +30,12 @@ enum net_port_caps { NET_CAP_CSUM = 1, NET_CAP_GSO = 2 };
 
 struct net_port {
 	const char *name;
-	/* Returns false if there was no room (counted as dropped). */
+	/* Returns false if there was no room (counted as dropped). Must not call the switch. */
 	bool (*deliver)(struct net_port *port, const struct net_frame *frame);
 	u32 caps;
 	u16 mtu;
 	bool uplink; /* the real NIC */
+	u8 mac[6];   /* whose port this is: nobody else can claim the address; zero: nobody's */
 	u64 rx_frames, rx_bytes, tx_frames, tx_bytes, dropped; /* as the switch counts them */
 	void *ctx;
 };
@@ -42,11 +43,17 @@ struct net_port {
 int must_check net_switch_add(struct net_port *port);
 /* Forgets the port and what was learned at it. */
 void net_switch_remove(struct net_port *port);
-/* A frame came in at port: learn its source, deliver to where it belongs. */
-void net_switch_input(struct net_port *port, const struct net_frame *frame);
+/*
+ * A frame came in at port: learn its source, deliver to where it belongs. False if a port that
+ * should have had it had no room: who can keep the frame may try again later.
+ */
+bool net_switch_input(struct net_port *port, const struct net_frame *frame);
 /* A guest with this MAC is at port now: learn it and tell the segment (RARP, repeated by net_poll). */
 void net_switch_announce(struct net_port *port, const u8 mac[6]);
 struct net_port *net_switch_port(u32 index); /* NULL past the last */
+/* For net.c: announcements that are due; when the next one is (time_ns, 0: none). */
+void net_switch_poll(void);
+u64 net_switch_next_deadline(void);
 /* Fills in a partial checksum in place. */
 void net_checksum_complete(u8 *frame, u32 bytes, u16 csum_start, u16 csum_offset);
 

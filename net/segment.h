@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cuts a large TCP segment into frames, for ports that do not take it whole. Service CPU. */
+#ifndef NET_SEGMENT_H
+#define NET_SEGMENT_H
+
+#include "net/port.h"
+
+/* Ethernet, IPv4 and TCP headers at their longest. */
+#define SEGMENT_HEADER_MAX (14 + 60 + 60)
+
+struct segmenter {
+	const struct net_frame *whole;
+	u32 ip, tcp, payload; /* where they start in the frame */
+	u32 payload_bytes;
+	u32 done;             /* bytes of payload that were cut off */
+	u16 count;            /* pieces made */
+};
+
+/* -E_INVAL if the frame is not what its NET_GSO_TCP4 flag says. */
+int must_check segment_start(struct segmenter *s, const struct net_frame *whole);
+/*
+ * Writes the next piece into buffer (NET_FRAME_MAX bytes), its TCP checksum partial; false: that was all.
+ */
+bool segment_next(struct segmenter *s, u8 *buffer, struct net_frame *piece);
+
+#endif
