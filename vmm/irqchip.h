@@ -11,11 +11,14 @@
 struct vcpu;
 struct vm;
 
-/* --- LAPIC, on the vCPU's own CPU --- */
+/* --- LAPIC, on the vCPU's own CPU, vm->lock not held (some of these take it) --- */
 /* The vector to be taken next (IRR over PPR, or the PIC's INTR), -1 if none. Pure. */
 int irqchip_pending(struct vcpu *vcpu);
 /* The vector goes into the guest now: IRR -> ISR, or the PIC's INTA cycle; returns the vector. */
 u8 irqchip_accept(struct vcpu *vcpu);
+/* An NMI waits for this vCPU; take clears it (EVENT_NMI is injected now). */
+bool irqchip_nmi_pending(const struct vcpu *vcpu);
+void irqchip_nmi_take(struct vcpu *vcpu);
 /* CR8 / TPR. */
 void irqchip_set_tpr(struct vcpu *vcpu, u8 cr8);
 u8 irqchip_get_tpr(const struct vcpu *vcpu);

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The local APIC's interrupt logic: who takes a message, what is pending, acceptance and EOI
+ * (SDM 3 10.4, 10.6, 10.8). Messages arrive from any CPU; the rest runs on the vCPU's own CPU.
+ * Registers are in lapic_regs.c, the timer in lapic_timer.c, the state in lapic_state.c.
+ */
+#include "devices/lapic.h"
+
+#include "compiler.h"
+#include "devices/irqchip.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+static int highest(const u64 map[4])
+{
+	for (int i = 3; i >= 0; i--) {
+		u64 word = READ_ONCE(map[i]);
+
+		if (word)
+			return i * 64 + 63 - __builtin_clzll(word);
+	}
+	return -1;
+}
+
+/* SDM 3 10.8.3.1: the class of what is in service, unless TPR is at least as high. */
+static void update_ppr(struct lapic *lapic)
+{
+	int in_service = highest(lapic->s.isr);
+	u32 class = in_service < 0 ? 0 : (u32)in_service & 0xf0;
+
+	lapic->ppr = (lapic->s.tpr & 0xf0) >= class ? lapic->s.tpr : class;
+}
+
+void lapic_set_tpr(struct lapic *lapic, u32 tpr)
+{
+	lapic->s.tpr = tpr & 0xff;
+	update_ppr(lapic);
+}
+
+int lapic_pending(const struct lapic *lapic)
+{
+	int vector = highest(lapic->s.irr);
+
+	/* SDM 3 10.4.7.2: what IRR holds when software disables the APIC stays there. */
+	if (vector < 0 || !lapic_sw_enabled(lapic))
+		return -1;
+	return ((u32)vector & 0xf0) > (lapic->ppr & 0xf0) ? vector : -1;
+}
+
+bool lapic_extint_pending(const struct lapic *lapic)
+{
+	u32 lint0;
+
+	if (!READ_ONCE(lapic->intr))
+		return false;
+	if (!lapic_hw_enabled(lapic))
+		return true;
+	lint0 = lapic->s.lvt[LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER];
+	return !(lint0 & LAPIC_LVT_MASKED) && (lint0 >> 8 & 7) == LAPIC_EXTINT;
+}
+
+u8 lapic_accept(struct lapic *lapic)
+{
+	int vector = lapic_pending(lapic);
+
+	/* Nothing (it cannot happen between pending and accept): what the APIC does is a spurious interrupt. */
+	if (vector < 0)
+		return (u8)lapic->s.svr;
+	atomic_and(&lapic->s.irr[vector / 64], ~BIT(vector % 64));
+	lapic->s.isr[vector / 64] |= BIT(vector % 64);
+	update_ppr(lapic);
+	return (u8)vector;
+}
+
+void lapic_eoi(struct lapic *lapic, bool locked)
+{
+	int vector = highest(lapic->s.isr);
+	struct vm *vm = lapic->vcpu->vm;
+
+	if (vector < 0)
+		return;
+	lapic->s.isr[vector / 64] &= ~BIT(vector % 64);
+	update_ppr(lapic);
+	if (likely(!(READ_ONCE(lapic->s.tmr[vector / 64]) & BIT(vector % 64))))
+		return;
+	if (!locked)
+		spin_lock(&vm->lock);
+	irqchip_eoi(vm, (u8)vector);
+	if (!locked)
+		spin_unlock(&vm->lock);
+}
+
+static bool matches_logical(const struct lapic *lapic, u32 dest)
+{
+	u32 ldr = READ_ONCE(lapic->s.ldr);
+
+	if (lapic_x2apic(lapic))
+		return ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff);
+	ldr >>= 24;
+	if (dest > 0xff)
+		return false;
+	/* SDM 3 10.6.2.2: the flat model, or clusters of four. */
+	if (READ_ONCE(lapic->s.dfr) >> 28 == 0xf)
+		return ldr & dest;
+	return ldr >> 4 == dest >> 4 && (ldr & dest & 0xf);
+}
+
+bool lapic_matches(const struct lapic *lapic, u32 dest, bool logical)
+{
+	if (logical)
+		return matches_logical(lapic, dest);
+	return dest == lapic->vcpu->index;
+}
+
+u32 lapic_priority(const struct lapic *lapic)
+{
+	return READ_ONCE(lapic->ppr);
+}
+
+void lapic_error(struct lapic *lapic, u32 bit)
+{
+	u32 lvt = READ_ONCE(*lapic_lvt(lapic, LAPIC_LVT_ERROR));
+
+	atomic_or(&lapic->s.errors, bit);
+	/* A bad vector in the error LVT itself is left at that: no error about an error. */
+	if (!(lvt & LAPIC_LVT_MASKED) && (lvt & 0xff) >= 16)
+		lapic_receive(lapic, LAPIC_FIXED, (u8)lvt, false);
+}
+
+static bool receive_fixed(struct lapic *lapic, u8 vector, bool level)
+{
+	if (!lapic_sw_enabled(lapic))
+		return false;
+	if (vector < 16) {
+		lapic_error(lapic, LAPIC_ESR_RECEIVE_VECTOR);
+		return false;
+	}
+	if (level)
+		atomic_or(&lapic->s.tmr[vector / 64], BIT(vector % 64));
+	else if (READ_ONCE(lapic->s.tmr[vector / 64]) & BIT(vector % 64))
+		atomic_and(&lapic->s.tmr[vector / 64], ~BIT(vector % 64));
+	atomic_or(&lapic->s.irr[vector / 64], BIT(vector % 64));
+	vcpu_kick(lapic->vcpu);
+	return true;
+}
+
+static void receive_init(struct lapic *lapic)
+{
+	/* SDM 3 8.4: an INIT of the boot CPU is a reset; the others wait for their start-up message. */
+	if (lapic->vcpu->index == 0) {
+		vm_want(lapic->vcpu->vm, VM_WANT_REBOOT);
+		return;
+	}
+	WRITE_ONCE(lapic->vcpu->activity, VCPU_WAIT_SIPI);
+	vcpu_kick(lapic->vcpu);
+}
+
+bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool level)
+{
+	switch (mode) {
+	case LAPIC_FIXED:
+	case LAPIC_LOWEST:
+		return receive_fixed(lapic, vector, level);
+	case LAPIC_NMI:
+		if (!lapic_hw_enabled(lapic))
+			return false;
+		WRITE_ONCE(lapic->s.nmi, 1);
+		vcpu_kick(lapic->vcpu);
+		return true;
+	case LAPIC_INIT:
+		receive_init(lapic);
+		return true;
+	case LAPIC_STARTUP:
+		/* Ignored by a CPU that does not wait for it; the boot CPU never does. */
+	case LAPIC_EXTINT:
+		/* Only LINT0 is wired to the PIC's INTA. */
+	case LAPIC_SMI:
+	case LAPIC_RESERVED:
+		return false;
+	}
+	return false;
+}
+
+void lapic_set_intr(struct lapic *lapic, bool level)
+{
+	bool was = READ_ONCE(lapic->intr);
+
+	WRITE_ONCE(lapic->intr, level);
+	if (!level || was)
+		return;
+	/* With LINT0 as a fixed interrupt the edge counts; with ExtINT the level is looked at. */
+	if ((READ_ONCE(*lapic_lvt(lapic, LAPIC_LVT_LINT0)) >> 8 & 7) != LAPIC_EXTINT)
+		lapic_lvt_event(lapic, LAPIC_LVT_LINT0);
+	vcpu_kick(lapic->vcpu);
+}
+
+void lapic_lvt_event(struct lapic *lapic, enum lapic_reg reg)
+{
+	u32 lvt = READ_ONCE(*lapic_lvt(lapic, reg));
+	enum lapic_mode mode = lvt >> 8 & 7;
+
+	if (lvt & LAPIC_LVT_MASKED)
+		return;
+	/* Timer and error entries have no mode bits: these read 0, which is fixed. */
+	if (mode == LAPIC_FIXED || mode == LAPIC_NMI)
+		lapic_receive(lapic, mode, (u8)lvt, false);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The local APIC of one vCPU: xAPIC (MMIO) and x2APIC (MSRs), SDM 3 chapter 10.
+ *
+ * irr, tmr, errors, nmi and intr are set by any CPU, with atomics (tmr before irr). All the rest
+ * belongs to the vCPU's own CPU, or to whoever paused the guest.
+ */
+#ifndef DEVICES_LAPIC_H
+#define DEVICES_LAPIC_H
+
+#include "types.h"
+#include "vmm/device.h"
+#include "vmm/vtimer.h"
+
+struct vcpu;
+
+/* Register numbers: MMIO offset / 16, x2APIC MSR - 0x800. */
+enum lapic_reg {
+	LAPIC_ID = 0x02,
+	LAPIC_VERSION = 0x03,
+	LAPIC_TPR = 0x08,
+	LAPIC_APR = 0x09,
+	LAPIC_PPR = 0x0a,
+	LAPIC_EOI = 0x0b,
+	LAPIC_RRD = 0x0c,
+	LAPIC_LDR = 0x0d,
+	LAPIC_DFR = 0x0e,
+	LAPIC_SVR = 0x0f,
+	LAPIC_ISR = 0x10,
+	LAPIC_TMR = 0x18,
+	LAPIC_IRR = 0x20,
+	LAPIC_ESR = 0x28,
+	LAPIC_ICR = 0x30,
+	LAPIC_ICR_HIGH = 0x31,
+	LAPIC_LVT_TIMER = 0x32,
+	LAPIC_LVT_THERMAL = 0x33,
+	LAPIC_LVT_PERF = 0x34,
+	LAPIC_LVT_LINT0 = 0x35,
+	LAPIC_LVT_LINT1 = 0x36,
+	LAPIC_LVT_ERROR = 0x37,
+	LAPIC_TIMER_INITIAL = 0x38,
+	LAPIC_TIMER_CURRENT = 0x39,
+	LAPIC_TIMER_DIVIDE = 0x3e,
+	LAPIC_SELF_IPI = 0x3f,
+	LAPIC_REGS = 0x40,
+};
+
+#define LAPIC_LVTS 6
+
+/* Delivery modes of LVTs, ICR, MSIs and I/O APIC entries, bits 8-10. */
+enum lapic_mode {
+	LAPIC_FIXED,
+	LAPIC_LOWEST,
+	LAPIC_SMI,
+	LAPIC_RESERVED,
+	LAPIC_NMI,
+	LAPIC_INIT,
+	LAPIC_STARTUP,
+	LAPIC_EXTINT,
+};
+
+/* IA32_APIC_BASE */
+enum { APIC_BASE_BSP = BIT(8), APIC_BASE_EXTD = BIT(10), APIC_BASE_EN = BIT(11) };
+enum { LAPIC_SVR_ENABLE = BIT(8) };
+enum { LAPIC_LVT_LEVEL = BIT(15), LAPIC_LVT_MASKED = BIT(16), LAPIC_LVT_PERIODIC = BIT(17), LAPIC_LVT_DEADLINE = BIT(18) };
+enum { LAPIC_ESR_SEND_VECTOR = BIT(5), LAPIC_ESR_RECEIVE_VECTOR = BIT(6), LAPIC_ESR_REGISTER = BIT(7) };
+
+/* The timer's input clock in vm time, the same on every host: 1 GHz, so a tick is a nanosecond. */
+#define LAPIC_TIMER_HZ 1000000000u
+
+struct lapic_state {
+	u64 apic_base;
+	u64 tsc_deadline;      /* guest TSC; 0: not armed */
+	u64 timer_deadline_ns; /* vm time of the count's reaching 0; 0: it stands at 0 */
+	u64 irr[4], isr[4], tmr[4];
+	u32 lvt[LAPIC_LVTS];   /* from LAPIC_LVT_TIMER on */
+	u32 timer_initial;
+	u32 timer_divide;
+	u32 tpr, ldr, dfr, svr;
+	u32 esr;               /* what a read gives */
+	u32 errors;            /* since the last write to ESR */
+	u32 icr, icr_high;
+	u32 nmi;
+	u32 reserved;
+};
+static_assert(sizeof(struct lapic_state) == 192, "wire layout");
+
+struct lapic {
+	struct device dev;
+	struct vcpu *vcpu;
+	struct vtimer timer;
+	struct lapic_state s;
+	u32 ppr;  /* follows from tpr and isr */
+	u32 intr; /* the PIC's INTR line */
+};
+
+void lapic_init(struct lapic *lapic, struct vcpu *vcpu);
+/* The MMIO page: ctx is the vm; the accessing vCPU is vcpu_current(). */
+void lapic_mmio(void *ctx, u64 offset, unsigned int size, bool write, u64 *value);
+
+static inline bool lapic_hw_enabled(const struct lapic *lapic)
+{
+	return lapic->s.apic_base & APIC_BASE_EN;
+}
+
+static inline bool lapic_x2apic(const struct lapic *lapic)
+{
+	return lapic->s.apic_base & APIC_BASE_EXTD;
+}
+
+static inline bool lapic_sw_enabled(const struct lapic *lapic)
+{
+	return lapic_hw_enabled(lapic) && (lapic->s.svr & LAPIC_SVR_ENABLE);
+}
+
+static inline u32 *lapic_lvt(struct lapic *lapic, enum lapic_reg reg)
+{
+	return &lapic->s.lvt[reg - LAPIC_LVT_TIMER];
+}
+
+/* --- from any CPU --- */
+/* Is it one of those that dest means? Broadcasts are the caller's. */
+bool lapic_matches(const struct lapic *lapic, u32 dest, bool logical);
+/* Its priority for lowest-priority arbitration: racy, and so it is on hardware. */
+u32 lapic_priority(const struct lapic *lapic);
+/* A message arrives; false if this APIC does not take it. */
+bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool level);
+/* The PIC's INTR line, wired to LINT0. */
+void lapic_set_intr(struct lapic *lapic, bool level);
+
+/* --- on its own CPU --- */
+/* The highest vector in IRR above PPR, -1 if none. */
+int lapic_pending(const struct lapic *lapic);
+/* Would INTR get through to the CPU (SDM 3 10.1: LINT0 as ExtINT, or the APIC is off)? */
+bool lapic_extint_pending(const struct lapic *lapic);
+u8 lapic_accept(struct lapic *lapic);
+void lapic_set_tpr(struct lapic *lapic, u32 tpr);
+/* locked: the caller holds vm->lock (MMIO); level interrupts' EOIs take it otherwise. */
+void lapic_eoi(struct lapic *lapic, bool locked);
+/* Register reg; -E_INVAL: no such register for this. value is 32 bits, 64 for ICR in x2APIC mode. */
+int must_check lapic_read(struct lapic *lapic, u32 reg, u64 *value);
+int must_check lapic_write(struct lapic *lapic, u32 reg, u64 value, bool locked);
+int must_check lapic_set_base(struct lapic *lapic, u64 value);
+/* Something went wrong: ESR, and the error interrupt. Any CPU. */
+void lapic_error(struct lapic *lapic, u32 bit);
+/* An LVT's event happens. */
+void lapic_lvt_event(struct lapic *lapic, enum lapic_reg reg);
+
+/* --- lapic_state.c --- */
+/* All but IA32_APIC_BASE as after a reset. */
+void lapic_clear(struct lapic *lapic);
+
+/* --- lapic_timer.c --- */
+void lapic_timer_init(struct lapic *lapic);
+/* Arms the vtimer as the state says (after load, resume). */
+void lapic_timer_arm(struct lapic *lapic);
+void lapic_timer_stop(struct lapic *lapic);
+u32 lapic_timer_count(const struct lapic *lapic);
+void lapic_timer_set_initial(struct lapic *lapic, u32 count);
+void lapic_timer_set_divide(struct lapic *lapic, u32 divide);
+void lapic_timer_set_lvt(struct lapic *lapic, u32 value);
+void lapic_timer_set_deadline(struct lapic *lapic, u64 tsc);
+
+#endif
