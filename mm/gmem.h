@@ -20,7 +20,7 @@ struct gmem {
 	hpa_t *chunks;     /* one per 2 MiB */
 	u64 chunk_count;
 	struct npt npt;
-	u64 *host_dirty;   /* bit per page, written by gmem_write while logging; NULL otherwise */
+	u64 *host_dirty;   /* bit per page, set by gmem_write while logging; from the first log on, to the end */
 	bool logging;
 };
 
@@ -32,7 +32,7 @@ void gmem_fini(struct gmem *gm);
 int must_check gmem_read(const struct gmem *gm, gpa_t gpa, void *dst, u64 bytes);
 int must_check gmem_write(struct gmem *gm, gpa_t gpa, const void *src, u64 bytes);
 int must_check gmem_zero(struct gmem *gm, gpa_t gpa, u64 bytes);
-/* Single, untorn accesses of naturally aligned 2 and 4 byte fields that the guest changes too. */
+/* Single, untorn accesses of naturally aligned fields that the guest changes too; -E_INVAL if gpa is odd. */
 int must_check gmem_read_u16(const struct gmem *gm, gpa_t gpa, u16 *value);
 int must_check gmem_write_u16(struct gmem *gm, gpa_t gpa, u16 value);
 

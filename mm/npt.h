@@ -35,29 +35,34 @@ struct npt {
 	hpa_t root;
 	struct spinlock lock;
 	u64 table_pages; /* owned, the root included */
+	hpa_t retired;   /* tables out of use, until npt_reap; HPA_NONE: no list */
 };
 
 int must_check npt_init(struct npt *npt, const struct npt_format *format);
 /* Frees the tables, never the memory that they map. */
 void npt_fini(struct npt *npt);
 
-/* Maps bytes at gpa to hpa with the largest pages that fit. -E_NOMEM, -E_EXIST; all or nothing. */
+/* Maps bytes at gpa to hpa with the largest pages that fit. -E_NOMEM, -E_EXIST, -E_INVAL; all or nothing. */
 int must_check npt_map(struct npt *npt, gpa_t gpa, hpa_t hpa, u64 bytes, u32 prot);
+/* Whole leaves only: who unmaps a part of a large one splits it first. Emptied tables stay until npt_fini. */
 void npt_unmap(struct npt *npt, gpa_t gpa, u64 bytes);
 /* Where gpa leads: the leaf's entry and level (1 = 4 KiB, 2 = 2 MiB, 3 = 1 GiB); false if nowhere. */
 bool npt_lookup(const struct npt *npt, gpa_t gpa, u64 *entry, int *level);
 
 /* Splits every large leaf of the range into 4 KiB leaves that inherit its bits. -E_NOMEM: nothing changed. */
 int must_check npt_split(struct npt *npt, gpa_t gpa, u64 bytes);
-/* The reverse, where 512 leaves are contiguous and alike (A and D bits are or-ed). Frees the tables
- * to *free_list semantics: only after the caller's flush, see npt_reap. */
+/*
+ * The reverse, into 2 MiB leaves, where 512 leaves are contiguous and alike but for A and D; the
+ * merged leaf counts as accessed and dirty. Its table may still be walked until the caller's flush.
+ */
 void npt_merge(struct npt *npt, gpa_t gpa, u64 bytes);
-/* Frees tables that npt_merge and npt_unmap took out of use; call after the flush. */
+/* Frees the tables that npt_merge took out of use; call after the flush. */
 void npt_reap(struct npt *npt);
 
 /*
  * Clears the D bits of the 4 KiB leaves of [gpa, gpa + bytes) and calls found() for each that was
- * set. Tables whose own A bit says that nothing below was touched may be skipped.
+ * set. Tables whose own A bit says that nothing below was touched are skipped: for that, every
+ * call must be followed by a flush before the next one.
  */
 void npt_harvest_dirty(struct npt *npt, gpa_t gpa, u64 bytes, void (*found)(void *ctx, gpa_t gpa), void *ctx);
 

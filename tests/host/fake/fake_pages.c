@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fake/fake_pages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mm/pages.h"
+
+/* Blocks handed out, by address: open addressing. */
+#define SLOTS (1u << 18)
+
+static struct {
+	hpa_t block; /* 0: never used, HPA_NONE: freed */
+	unsigned int order;
+} slots[SLOTS];
+static u64 used_pages;
+static u64 total_pages = GIB(4) / PAGE_SIZE;
+static u64 calls_left = ~0ull;
+
+static void die(const char *what, hpa_t block, unsigned int order)
+{
+	fprintf(stderr, "fake_pages: %s: block %#llx, order %u\n", what, (unsigned long long)block, order);
+	abort();
+}
+
+static u32 hash(hpa_t block)
+{
+	return (u32)((block >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 40) % SLOTS;
+}
+
+static void remember(hpa_t block, unsigned int order)
+{
+	u32 slot = hash(block);
+
+	for (u32 i = 0; i < SLOTS; i++, slot = (slot + 1) % SLOTS) {
+		if (slots[slot].block && slots[slot].block != HPA_NONE)
+			continue;
+		slots[slot].block = block;
+		slots[slot].order = order;
+		return;
+	}
+	die("too many blocks", block, order);
+}
+
+static void forget(hpa_t block, unsigned int order)
+{
+	u32 slot = hash(block);
+
+	for (u32 i = 0; i < SLOTS && slots[slot].block; i++, slot = (slot + 1) % SLOTS) {
+		if (slots[slot].block != block)
+			continue;
+		if (slots[slot].order != order)
+			die("freed with another order", block, order);
+		slots[slot].block = HPA_NONE;
+		return;
+	}
+	die("freed, but not handed out", block, order);
+}
+
+hpa_t pages_alloc_raw(unsigned int order)
+{
+	void *block;
+
+	if (!calls_left || order > PAGES_ORDER_MAX || used_pages + BIT(order) > total_pages)
+		return HPA_NONE;
+	if (calls_left != ~0ull)
+		calls_left--;
+	block = aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+	if (!block)
+		die("the host's memory is used up", 0, order);
+	if (order <= PAGES_ORDER_LARGE)
+		memset(block, 0xa5, PAGE_SIZE << order);
+	used_pages += BIT(order);
+	remember(page_hpa(block), order);
+	return page_hpa(block);
+}
+
+hpa_t pages_alloc(unsigned int order)
+{
+	hpa_t block = pages_alloc_raw(order);
+
+	if (block != HPA_NONE)
+		memset(page_ptr(block), 0, PAGE_SIZE << order);
+	return block;
+}
+
+void pages_free(hpa_t block, unsigned int order)
+{
+	forget(block, order);
+	used_pages -= BIT(order);
+	free(page_ptr(block));
+}
+
+void pages_add(unused hpa_t base, unused u64 bytes)
+{
+}
+
+u64 pages_free_count(void)
+{
+	return total_pages - used_pages;
+}
+
+u64 pages_total_count(void)
+{
+	return total_pages;
+}
+
+unsigned int pages_order(u64 bytes)
+{
+	unsigned int order = 0;
+
+	while (PAGE_SIZE << order < bytes && order <= PAGES_ORDER_MAX)
+		order++;
+	return order;
+}
+
+u64 fake_pages_used(void)
+{
+	return used_pages;
+}
+
+void fake_pages_fail_after(u64 calls)
+{
+	calls_left = calls;
+}
+
+void fake_pages_set_total(u64 pages)
+{
+	total_pages = pages;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Guest memory: its borders, the door for host writes, and the dirty log. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/npt_amd.c"
+#include "errors.h"
+#include "fake/fake_pages.h"
+#include "lib/bitmap.h"
+#include "mm/gmem.h"
+#include "mm/npt_walk.h"
+#include "mm/pages.h"
+
+#define PAGES 2048 /* 8 MiB */
+
+static struct gmem gm;
+static u64 bitmap[BITMAP_WORDS(PAGES)];
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(bitmap, 0, sizeof(bitmap));
+	assert_int_equal(fake_pages_used(), 0);
+	assert_int_equal(gmem_init(&gm, PAGES * PAGE_SIZE, npt_amd_format(true)), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	fake_pages_fail_after(~0ull);
+	gmem_fini(&gm);
+	return fake_pages_used() == 0 ? 0 : -1;
+}
+
+static u64 *leaf(u64 page)
+{
+	const struct npt_format *format = gm.npt.format;
+	gpa_t gpa = gmem_page_gpa(&gm, page);
+	u64 *table = page_ptr(gm.npt.root);
+
+	for (int level = NPT_LEVELS; level > 1; level--) {
+		u64 *entry = &table[NPT_INDEX(gpa, level)];
+
+		assert_true(npt_is_table(format, *entry, level));
+		*entry |= format->accessed_bit;
+		table = page_ptr(*entry & format->address_mask);
+	}
+	return &table[NPT_INDEX(gpa, 1)];
+}
+
+static void guest_store(u64 page)
+{
+	*leaf(page) |= gm.npt.format->dirty_bit | gm.npt.format->accessed_bit;
+}
+
+static void test_read_write(void **state)
+{
+	u8 out[64];
+	u8 in[64];
+	u16 value = 0;
+
+	(void)state;
+	for (u32 i = 0; i < sizeof(out); i++)
+		out[i] = (u8)(i + 1);
+	/* Over the border of two chunks. */
+	assert_int_equal(gmem_write(&gm, LARGE_SIZE - 13, out, sizeof(out)), 0);
+	assert_int_equal(gmem_read(&gm, LARGE_SIZE - 13, in, sizeof(in)), 0);
+	assert_memory_equal(in, out, sizeof(in));
+	assert_int_equal(((const u8 *)gmem_page(&gm, 511))[4095], 13);
+	assert_int_equal(((const u8 *)gmem_page(&gm, 512))[0], 14);
+	assert_int_equal(gmem_zero(&gm, LARGE_SIZE - 1, 2), 0);
+	assert_int_equal(((const u8 *)gmem_page(&gm, 511))[4095], 0);
+	assert_int_equal(((const u8 *)gmem_page(&gm, 512))[0], 0);
+	assert_int_equal(gmem_write_u16(&gm, 4096, 0xbeef), 0);
+	assert_int_equal(gmem_read_u16(&gm, 4096, &value), 0);
+	assert_int_equal(value, 0xbeef);
+	assert_int_equal(gmem_read_u16(&gm, 4097, &value), -E_INVAL);
+	assert_int_equal(gmem_write_u16(&gm, 4097, 1), -E_INVAL);
+}
+
+static void test_bounds(void **state)
+{
+	u8 buf[16] = { 0 };
+	u64 page;
+	u16 value;
+	gpa_t end = PAGES * PAGE_SIZE;
+
+	(void)state;
+	assert_int_equal(gmem_read(&gm, end - 16, buf, 16), 0);
+	assert_int_equal(gmem_read(&gm, end - 15, buf, 16), -E_RANGE);
+	assert_int_equal(gmem_read(&gm, end, buf, 1), -E_RANGE);
+	assert_int_equal(gmem_read(&gm, end, buf, 0), 0);
+	assert_int_equal(gmem_write(&gm, end - 15, buf, 16), -E_RANGE);
+	assert_int_equal(gmem_write(&gm, ~0ull - 7, buf, 16), -E_RANGE);
+	assert_int_equal(gmem_write(&gm, 16, buf, ~0ull), -E_RANGE);
+	assert_int_equal(gmem_zero(&gm, 0, end + 1), -E_RANGE);
+	assert_int_equal(gmem_zero(&gm, 0, end), 0);
+	assert_int_equal(gmem_read(&gm, GMEM_HIGH_START, buf, 1), -E_RANGE);
+	assert_int_equal(gmem_read_u16(&gm, end, &value), -E_RANGE);
+	assert_int_equal(gmem_page_of(&gm, end - 1, &page), 0);
+	assert_int_equal(page, PAGES - 1);
+	assert_int_equal(gmem_page_of(&gm, end, &page), -E_RANGE);
+}
+
+/* The chunk pointers of a guest with a hole, without its memory. */
+static void test_hole(void **state)
+{
+	hpa_t *chunks = calloc((GIB(3) + MIB(4)) / LARGE_SIZE, sizeof(hpa_t));
+	struct gmem high = { .pages = (GIB(3) + MIB(4)) / PAGE_SIZE, .chunks = chunks };
+	hpa_t low_chunk = pages_alloc(PAGES_ORDER_LARGE);
+	hpa_t high_chunk = pages_alloc(PAGES_ORDER_LARGE);
+	u8 byte = 7;
+	u64 page;
+
+	(void)state;
+	chunks[GIB(3) / LARGE_SIZE - 1] = low_chunk;
+	chunks[GIB(3) / LARGE_SIZE] = high_chunk;
+	assert_int_equal(gmem_write(&high, GIB(3) - 1, &byte, 1), 0);
+	assert_int_equal(((u8 *)page_ptr(low_chunk))[LARGE_SIZE - 1], 7);
+	assert_int_equal(gmem_write(&high, GIB(3) - 1, &byte, 2), -E_RANGE);
+	assert_int_equal(gmem_write(&high, GIB(3), &byte, 1), -E_RANGE);
+	assert_int_equal(gmem_write(&high, GIB(4) - 1, &byte, 1), -E_RANGE);
+	assert_int_equal(gmem_write(&high, GIB(4), &byte, 1), 0);
+	assert_int_equal(((u8 *)page_ptr(high_chunk))[0], 7);
+	assert_int_equal(gmem_zero(&high, GIB(4), MIB(4) + 1), -E_RANGE);
+	assert_int_equal(gmem_page_of(&high, GIB(4) + PAGE_SIZE, &page), 0);
+	assert_int_equal(page, GIB(3) / PAGE_SIZE + 1);
+	assert_int_equal(gmem_page_gpa(&high, page), GIB(4) + PAGE_SIZE);
+	assert_int_equal(gmem_page_of(&high, GIB(4) + MIB(4), &page), -E_RANGE);
+	pages_free(low_chunk, PAGES_ORDER_LARGE);
+	pages_free(high_chunk, PAGES_ORDER_LARGE);
+	free(chunks);
+}
+
+static void test_init_errors(void **state)
+{
+	struct gmem other;
+	u64 used = fake_pages_used();
+
+	(void)state;
+	assert_int_equal(gmem_init(&other, 0, npt_amd_format(true)), -E_INVAL);
+	assert_int_equal(gmem_init(&other, LARGE_SIZE + PAGE_SIZE, npt_amd_format(true)), -E_INVAL);
+	/* The root, the chunk array, two chunks, two tables. */
+	for (u64 calls = 0; calls < 6; calls++) {
+		fake_pages_fail_after(calls);
+		assert_int_equal(gmem_init(&other, 2 * LARGE_SIZE, npt_amd_format(true)), -E_NOMEM);
+		assert_int_equal(fake_pages_used(), used);
+	}
+	fake_pages_fail_after(6);
+	assert_int_equal(gmem_init(&other, 2 * LARGE_SIZE, npt_amd_format(true)), 0);
+	gmem_fini(&other);
+	assert_int_equal(fake_pages_used(), used);
+}
+
+static void test_zero_pages(void **state)
+{
+	u8 byte = 1;
+
+	(void)state;
+	assert_true(gmem_page_is_zero(&gm, 3));
+	assert_int_equal(gmem_write(&gm, 4 * PAGE_SIZE - 1, &byte, 1), 0);
+	assert_false(gmem_page_is_zero(&gm, 3));
+	assert_true(gmem_page_is_zero(&gm, 4));
+}
+
+static void test_log(void **state)
+{
+	u64 used = fake_pages_used();
+	u64 entry;
+	int level;
+	u16 value = 1;
+
+	(void)state;
+	assert_int_equal(gmem_log_start(&gm), 0);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
+	guest_store(5);
+	guest_store(PAGES - 1);
+	assert_int_equal(gmem_write(&gm, 6 * PAGE_SIZE - 1, &value, 2), 0);
+	assert_int_equal(gmem_write_u16(&gm, 700 * PAGE_SIZE, 3), 0);
+	/* Page 5 by both, counted once. */
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 4);
+	assert_int_equal(bitmap_count(bitmap, PAGES), 4);
+	assert_true(bitmap_test(bitmap, 5) && bitmap_test(bitmap, 6));
+	assert_true(bitmap_test(bitmap, 700) && bitmap_test(bitmap, PAGES - 1));
+	/* Or-ed into what is there: not counted again. */
+	guest_store(5);
+	guest_store(8);
+	assert_int_equal(gmem_zero(&gm, 700 * PAGE_SIZE, 1), 0);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 1);
+	assert_int_equal(bitmap_count(bitmap, PAGES), 5);
+	/* Failed writes are no writes. */
+	memset(bitmap, 0, sizeof(bitmap));
+	assert_int_equal(gmem_write(&gm, PAGES * PAGE_SIZE - 1, &value, 2), -E_RANGE);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
+	gmem_log_stop(&gm);
+	npt_reap(&gm.npt);
+	assert_true(npt_lookup(&gm.npt, 0, &entry, &level));
+	assert_int_equal(level, 2);
+	assert_int_equal(fake_pages_used(), used + 1); /* the bitmap of host writes */
+	/* What was written without a log is not in the next one. */
+	assert_int_equal(gmem_zero(&gm, 0, 1), 0);
+	assert_int_equal(gmem_log_start(&gm), 0);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
+	gmem_log_stop(&gm);
+}
+
+static void test_log_start_no_memory(void **state)
+{
+	u64 used = fake_pages_used();
+	u64 entry;
+	int level;
+	u64 calls = 0;
+
+	(void)state;
+	for (;; calls++) {
+		fake_pages_fail_after(calls);
+		if (!gmem_log_start(&gm))
+			break;
+		assert_int_equal(fake_pages_used(), used);
+		assert_false(gm.logging);
+		assert_true(npt_lookup(&gm.npt, 0, &entry, &level));
+		assert_int_equal(level, 2);
+	}
+	/* The bitmap, four tables, the list of retired ones. */
+	assert_int_equal(calls, 6);
+	gmem_log_stop(&gm);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_read_write),
+		TEST(test_bounds),
+		TEST(test_hole),
+		TEST(test_init_errors),
+		TEST(test_zero_pages),
+		TEST(test_log),
+		TEST(test_log_start_no_memory),
+	};
+
+	return cmocka_run_group_tests_name("gmem", tests, NULL, NULL);
+}
