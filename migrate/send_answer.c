@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the peer answers, at the source. Called by send.c; service CPU. */
+#include "migrate/sender.h"
+
+#include "errors.h"
+#include "lib/fault.h"
+
+const struct record_rule sender_answer_rules[] = {
+	{ RECORD_ACCEPT, sizeof(struct wire_accept), sizeof(struct wire_accept) },
+	{ RECORD_REFUSE, sizeof(struct wire_reason), sizeof(struct wire_reason) + STREAM_TEXT_MAX },
+	{ RECORD_PREPARED, 0, 0 },
+	{ RECORD_RUNNING, sizeof(struct wire_running), sizeof(struct wire_running) },
+	{ RECORD_ABORT, sizeof(struct wire_reason), sizeof(struct wire_reason) + STREAM_TEXT_MAX },
+	{ 0, 0, 0 },
+};
+
+static void answer_reason(struct sender *s, bool refused)
+{
+	const struct wire_reason *reason = (const struct wire_reason *)s->body;
+	char text[STREAM_TEXT_MAX + 1];
+
+	stream_text(text, sizeof(text), reason + 1, s->stream.header.length - sizeof(*reason));
+	if (refused)
+		sender_fail(s, true, "refused: %s", text);
+	else
+		sender_fail(s, true, "%s gave up: %s", s->peer.name, text);
+}
+
+/* One record of the peer; each is good in one state only. */
+static void answer(struct sender *s)
+{
+	u16 type = s->stream.header.type;
+
+	if (type == RECORD_ABORT || (type == RECORD_REFUSE && s->step == MIGRATE_HELLO))
+		answer_reason(s, type == RECORD_REFUSE);
+	else if (type == RECORD_ACCEPT && s->step == MIGRATE_HELLO && stream_idle(&s->stream))
+		sender_accepted(s, (const struct wire_accept *)s->body);
+	else if (type == RECORD_PREPARED && s->step == MIGRATE_PREPARED && stream_idle(&s->stream) && !s->prepared)
+		s->prepared = true;
+	else if (type == RECORD_RUNNING && s->step == MIGRATE_COMMIT && stream_idle(&s->stream))
+		sender_done(s);
+	else
+		sender_fail(s, false, "%s broke the protocol: %s came too early or too late", s->peer.name,
+			    record_name(type));
+}
+
+void sender_read_answers(struct sender *s)
+{
+	while (sender_active(s) && !(s->step == MIGRATE_COMMIT && fault_hold("send.running"))) {
+		int error = stream_read(&s->stream);
+		int status;
+
+		if (error == 0) {
+			answer(s);
+			continue;
+		}
+		if (error != -E_AGAIN) {
+			sender_fail(s, false, "%s broke the protocol: %s", s->peer.name, s->stream.why);
+			return;
+		}
+		status = s->stream.pipe->ops->status(s->stream.pipe);
+		if (status && !(status == -E_AGAIN && s->step == MIGRATE_CONNECT))
+			sender_fail(s, false, s->step == MIGRATE_CONNECT ? "no connection to %s: %s" :
+				    "the connection to %s broke: %s", s->peer.name, error_name(status));
+		return;
+	}
+}

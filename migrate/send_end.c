@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How a migration ends at the source: the guest freed, running on, or (its hand-over unanswered)
+ * paused with the reason. Called by send.c; service CPU.
+ */
+#include "migrate/sender.h"
+
+#include "arch/x86_64/cpu.h"
+#include "errors.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "mm/pages.h"
+#include "vmm/vm.h"
+
+void sender_free(struct sender *s)
+{
+	if (s->bitmap)
+		pages_free(s->bitmap_block, s->bitmap_order);
+	if (s->state)
+		pages_free(s->state_block, s->state_order);
+	s->bitmap = NULL;
+	s->state = NULL;
+}
+
+static void hang_up(struct sender *s, bool abort)
+{
+	if (s->stream.pipe)
+		s->stream.pipe->ops->close(s->stream.pipe, abort);
+	s->stream.pipe = NULL;
+}
+
+static void end(struct sender *s, enum migrate_step step)
+{
+	u64 now = time_ns();
+
+	s->progress.total_ns = now - s->start_ns;
+	s->progress.bytes_sent = s->stream.out_bytes;
+	s->progress.pages_sent = s->pages.pages;
+	s->progress.pages_zero = s->pages.zeros;
+	s->progress.step = step;
+	s->step = step;
+	s->vm = NULL;
+	sender_free(s);
+}
+
+void sender_done(struct sender *s)
+{
+	struct vm *vm = s->vm;
+
+	s->progress.downtime_ns = time_ns() - s->pause_ns;
+	hang_up(s, false);
+	if (s->logging)
+		vm_dirty_stop(vm);
+	end(s, MIGRATE_DONE);
+	vm_release(vm);
+	vm_destroy(vm);
+}
+
+/* Tells the peer why, if a record can begin here; else the broken stream says enough. */
+static bool send_abort(struct sender *s, const char *why)
+{
+	struct pipe *pipe = s->stream.pipe;
+	u8 record[sizeof(struct record_header) + sizeof(struct wire_reason) + STREAM_TEXT_MAX + STREAM_ALIGN] aligned(8);
+	struct wire_reason *reason = (struct wire_reason *)(record + sizeof(struct record_header));
+	size_t text = MIN(strlen(why), STREAM_TEXT_MAX);
+	size_t bytes;
+
+	if (!pipe || pipe->ops->status(pipe) || !stream_idle(&s->stream) || s->pages.run_left ||
+	    pipe->ops->room(pipe) < sizeof(record))
+		return false;
+	reason->error = E_CANCELED;
+	reason->reserved = 0;
+	memcpy(reason + 1, why, text);
+	bytes = record_seal(&s->stream, record, RECORD_ABORT, (u32)(sizeof(*reason) + text));
+	stream_send(&s->stream, record, bytes);
+	pipe->ops->flush(pipe);
+	return stream_idle(&s->stream);
+}
+
+/* Nobody else has it: it runs on. */
+static void take_back(struct sender *s)
+{
+	if (s->logging)
+		vm_dirty_stop(s->vm);
+	if (s->paused)
+		vm_unpause(s->vm, VM_PAUSE_MIGRATE);
+	s->logging = false;
+	s->paused = false;
+}
+
+void sender_fail(struct sender *s, bool peer_gave_up, const char *fmt, ...)
+{
+	struct vm *vm = s->vm;
+	char *why = s->progress.why;
+	va_list ap;
+	size_t used;
+
+	va_start(ap, fmt);
+	str_vformat(why, sizeof(s->progress.why), fmt, ap);
+	va_end(ap);
+	log_warn("migration of %s to %s: %s", vm->config.name, s->peer.name, why);
+	if (s->committed && !peer_gave_up) {
+		if (s->logging)
+			vm_dirty_stop(vm);
+		owner_unknown(vm, &s->peer, &s->handover, s->boot_id, why);
+		used = MIN(strlen(why), sizeof(s->progress.why) - 1);
+		str_format(why + used, sizeof(s->progress.why) - used, "; %s stays paused: 'list' says what to do",
+			   vm->config.name);
+		hang_up(s, true);
+	} else {
+		take_back(s);
+		hang_up(s, !send_abort(s, why));
+	}
+	end(s, MIGRATE_FAILED);
+	vm_release(vm);
+}
