@@ -47,6 +47,9 @@ static void interrupt(struct virtio_device *virtio, u16 vector, u8 isr)
 
 void virtio_device_signal(struct virtio_device *virtio, u32 queue)
 {
+	/* The driver may have reset the device since. */
+	if (!virtio->queue[queue].enabled)
+		return;
 	if (virtqueue_wants_interrupt(&virtio->queue[queue]))
 		interrupt(virtio, virtio->queue[queue].vector, ISR_QUEUE);
 }

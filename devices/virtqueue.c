@@ -86,10 +86,12 @@ void virtqueue_reset(struct virtqueue *queue)
 {
 	struct gmem *gmem = queue->gmem;
 	u16 size_max = queue->size_max;
+	u32 epoch = queue->epoch + 1;
 
 	*queue = (struct virtqueue){
 		.gmem = gmem,
 		.size_max = size_max,
+		.epoch = epoch,
 		.size = size_max,
 		.vector = VIRTIO_NO_VECTOR,
 		.signal_all = true,

@@ -16,6 +16,7 @@
 struct virtqueue {
 	struct gmem *gmem;
 	u16 size_max;
+	u32 epoch;           /* rises with every reset */
 	/* set by the driver, fixed once it is enabled */
 	u16 size;
 	bool enabled;
