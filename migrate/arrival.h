@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest on its way in: its memory, its state, and what is known to be complete. One at a time;
+ * receive.c drives it, on the service CPU. Until arrival_commit() it is no guest that anybody sees.
+ */
+#ifndef MIGRATE_ARRIVAL_H
+#define MIGRATE_ARRIVAL_H
+
+#include "migrate/hello.h"
+#include "migrate/owner.h"
+#include "migrate/stream.h"
+#include "types.h"
+
+/* The guest is created here as HELLO says. -E_REFUSED: why names what is missing. */
+int must_check arrival_begin(const struct hello *hello, char *why, size_t why_bytes);
+/* Where VCPU, DEVICE... bodies are to be gathered until END. */
+void *arrival_area(u32 *bytes);
+/* A PAGE record began; its length was checked to be in bounds. */
+int must_check arrival_pages(const struct wire_page *page, u32 length, char *why, size_t why_bytes);
+/* The pages' bytes, as they come; never more than were announced. */
+void arrival_bytes(const void *data, size_t bytes);
+int must_check arrival_zeros(const struct wire_zero *zero, char *why, size_t why_bytes);
+/* A record of state; its body stays in the area. */
+int must_check arrival_state(u16 type, const void *body, u32 bytes, char *why, size_t why_bytes);
+/* Is all there? Then loads it. */
+int must_check arrival_prepare(const struct wire_end *end, char *why, size_t why_bytes);
+/* It is ours: it runs. since_hello_ns bounds what the source may say of the time. */
+void arrival_commit(const struct wire_commit *commit, u64 since_hello_ns);
+/* It will not come: all is given back. Harmless if there is none. */
+void arrival_drop(void);
+bool arrival_active(void);
+bool arrival_is(const struct handover *handover);
+const char *arrival_name(void);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Migration as the console and the service loop see it: one door to the source's side (send.c), the
+ * peer's side (receive.c) and the guests in doubt (owner.c). Service CPU.
+ */
+#include "migrate/migrate.h"
+
+#include "errors.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "migrate/owner.h"
+#include "migrate/peers.h"
+#include "migrate/receive.h"
+#include "migrate/send.h"
+
+void migrate_init(const struct migrate_config *config)
+{
+	int error;
+
+	peers_init(config);
+	error = receive_init();
+	if (error)
+		log_warn("migration: no guests can come in: %s", error_name(error));
+}
+
+int migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why, size_t why_bytes)
+{
+	struct migrate_peer found;
+
+	if (peers_find(peer, &found)) {
+		str_format(why, why_bytes, "%s is no peer: add it to peers in godwit.cfg", peer);
+		return -E_NOENT;
+	}
+	return send_start(vm, &found, options, why, why_bytes);
+}
+
+int migrate_cancel(void)
+{
+	return send_cancel();
+}
+
+void migrate_get_progress(struct migrate_progress *progress)
+{
+	send_get_progress(progress);
+}
+
+bool migrate_busy(const struct vm *vm)
+{
+	return send_busy(vm);
+}
+
+bool migrate_poll(void)
+{
+	bool more = send_poll();
+
+	more |= receive_poll();
+	more |= owner_poll();
+	return more;
+}
+
+u64 migrate_next_deadline(void)
+{
+	u64 deadlines[] = { send_next_deadline(), receive_next_deadline(), owner_next_deadline() };
+	u64 next = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(deadlines); i++)
+		if (deadlines[i] && (next == 0 || deadlines[i] < next))
+			next = deadlines[i];
+	return next;
+}
+
+int migrate_force_owner(struct vm *vm)
+{
+	return owner_force(vm);
+}
