@@ -75,6 +75,7 @@ $(GUEST)/%.bin: tests/guests/tiny/%.asm $(wildcard tests/guests/tiny/*.inc) | $(
 	@mkdir -p $(@D)
 	$(Q)$(NASM) -f bin -Wall -Werror -Itests/guests/tiny/ $< -o $@
 
+guest: $(TINY)
 EMULATED := $(BUILD)/BOOTX64.EFI $(GUEST)/initrd.img $(TINY)
 
 test: $(EMULATED)
