@@ -16,6 +16,7 @@ struct net_config {
 /* Finds the NIC, starts lwIP; without a NIC the switch and loopback still work (why says so). */
 int must_check net_init(const struct net_config *config, char *why, size_t why_bytes);
 bool net_poll(void);        /* true if there is more to do */
+void net_flush(void);       /* what was given to the NIC is to leave now, not with the next net_poll() */
 u64 net_next_deadline(void); /* of lwIP's timers and repeated announcements, in time_ns; 0: none */
 
 struct net_info {

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pipes over lwIP's TCP. Service CPU; lwIP's callbacks come from within net_poll() and from put and flush.
+ *
+ * put() copies into lwIP's segments (the only copy above the NIC's), flush() lets them go. What comes in stays in lwIP's
+ * pbufs until it is consumed: peek() points into them. The window opens again as data is consumed, so a
+ * reader that stops makes the sender stop.
+ *
+ * A peer that says nothing for PEER_SILENT_MS is dead: keep-alive probes make a live one say something.
+ */
+#include "net/tcp_pipe.h"
+
+#include "arch/x86_64/cpu.h"
+#include "errors.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "net/lwip_port.h"
+
+#include "lwip/tcp.h"
+
+#define PIPES_MAX 8
+#define LISTENERS_MAX 2
+#define RX_QUEUE_PBUFS 1024 /* a power of two */
+#define PUT_CHUNK_BYTES 16384u
+#define CONNECT_TIMEOUT_NS (5 * NS_PER_S)
+#define KEEP_IDLE_MS 2000
+#define KEEP_INTERVAL_MS 1500
+#define KEEP_COUNT 4
+#define POLL_TICKS 2 /* of lwIP's slow timer */
+/* Told to the peer in steps: each may be a frame of its own. */
+#define RECVED_STEP_BYTES 32768u
+
+struct tcp_pipe {
+	struct pipe pipe;
+	bool used;
+	bool connected;
+	bool peer_closed;
+	int error;           /* 0, or why the connection ended */
+	struct tcp_pcb *pcb; /* NULL when it ended */
+	u64 connect_by_ns;
+	struct pbuf *rx[RX_QUEUE_PBUFS]; /* single pbufs, not chains */
+	u32 rx_head, rx_tail;            /* ever put, ever taken */
+	u32 rx_offset;                   /* consumed of rx[rx_tail] */
+	u32 recved_bytes;                /* consumed, but not yet told to lwIP */
+	u64 put_bytes, acked_bytes;
+};
+
+struct listener {
+	struct tcp_pcb *pcb;
+	bool (*accept)(struct pipe *pipe, const u8 ip[4]);
+};
+
+static struct tcp_pipe pipes[PIPES_MAX];
+static struct listener listeners[LISTENERS_MAX];
+/* The connection that was aborted inside of its own accept callback: lwIP has to be told. */
+static struct tcp_pcb *aborted;
+
+static struct tcp_pipe *tcp_pipe_of(struct pipe *pipe)
+{
+	return container_of(pipe, struct tcp_pipe, pipe);
+}
+
+static int error_of(err_t error)
+{
+	switch (error) {
+	case ERR_OK:
+		return 0;
+	case ERR_MEM:
+	case ERR_BUF:
+		return -E_NOMEM;
+	case ERR_ABRT:
+	case ERR_TIMEOUT:
+		return -E_TIMEOUT;
+	case ERR_CLSD:
+		return -E_CLOSED;
+	case ERR_USE:
+	case ERR_ALREADY:
+	case ERR_ISCONN:
+		return -E_BUSY;
+	default:
+		return -E_IO;
+	}
+}
+
+/* --- lwIP's callbacks --------------------------------------------------------------------------------------------- */
+
+/* The connection ended by itself; lwIP has freed the pcb. */
+static void on_error(void *arg, err_t error)
+{
+	struct tcp_pipe *t = arg;
+
+	t->pcb = NULL;
+	/* A reset in answer to our SYN: nobody listens there. */
+	if (error == ERR_RST && !t->connected)
+		t->error = -E_REFUSED;
+	else
+		t->error = error_of(error);
+}
+
+static void end(struct tcp_pipe *t, int error)
+{
+	struct tcp_pcb *pcb = t->pcb;
+
+	t->error = error;
+	t->pcb = NULL;
+	if (!pcb)
+		return;
+	tcp_arg(pcb, NULL);
+	tcp_err(pcb, NULL);
+	aborted = pcb;
+	tcp_abort(pcb);
+}
+
+static err_t on_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t error)
+{
+	struct tcp_pipe *t = arg;
+
+	(void)pcb;
+	(void)error;
+	if (!p) {
+		t->peer_closed = true;
+		return ERR_OK;
+	}
+	/* No place: lwIP keeps it and offers it again. */
+	if (t->rx_head - t->rx_tail + pbuf_clen(p) > RX_QUEUE_PBUFS)
+		return ERR_MEM;
+	while (p) {
+		struct pbuf *rest = pbuf_dechain(p);
+
+		if (p->len)
+			t->rx[t->rx_head++ % RX_QUEUE_PBUFS] = p;
+		else
+			pbuf_free(p);
+		p = rest;
+	}
+	return ERR_OK;
+}
+
+static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t bytes)
+{
+	struct tcp_pipe *t = arg;
+
+	(void)pcb;
+	t->acked_bytes += bytes;
+	return ERR_OK;
+}
+
+static err_t on_poll(void *arg, struct tcp_pcb *pcb)
+{
+	struct tcp_pipe *t = arg;
+
+	(void)pcb;
+	if (!t->connected && time_ns() > t->connect_by_ns) {
+		end(t, -E_TIMEOUT);
+		return ERR_ABRT;
+	}
+	return ERR_OK;
+}
+
+/* The connection is up: larger segments, if the NIC cuts them. */
+static void set_segment_size(struct tcp_pcb *pcb)
+{
+	u16 bytes = lwip_port_segment_bytes(pcb->mss);
+
+	if (bytes == pcb->mss)
+		return;
+	/* The first window must hold one at least, or nothing would ever be sent. */
+	pcb->mss = bytes;
+	pcb->cwnd = MAX(pcb->cwnd, (tcpwnd_size_t)2 * bytes);
+}
+
+static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t error)
+{
+	struct tcp_pipe *t = arg;
+
+	(void)error;
+	t->connected = true;
+	set_segment_size(pcb);
+	return ERR_OK;
+}
+
+/* --- the pipe's operations ------------------------------------------------------------------------------------------ */
+
+static int pipe_status(struct pipe *pipe)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+
+	/* What arrived before the end is read before the end. */
+	if (t->rx_head != t->rx_tail)
+		return 0;
+	if (t->error)
+		return t->error;
+	if (t->peer_closed)
+		return -E_CLOSED;
+	return t->connected ? 0 : -E_AGAIN;
+}
+
+static size_t pipe_room(struct pipe *pipe)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+
+	if (!t->pcb || !t->connected || tcp_sndqueuelen(t->pcb) + 8 > TCP_SND_QUEUELEN)
+		return 0;
+	return tcp_sndbuf(t->pcb);
+}
+
+static size_t pipe_put(struct pipe *pipe, const void *data, size_t bytes)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+	const u8 *from = data;
+	size_t done = 0;
+
+	bytes = MIN(bytes, pipe_room(pipe));
+	while (done < bytes) {
+		u16 chunk = (u16)MIN(bytes - done, (size_t)PUT_CHUNK_BYTES);
+
+		if (tcp_write(t->pcb, from + done, chunk, TCP_WRITE_FLAG_COPY | TCP_WRITE_FLAG_MORE) != ERR_OK)
+			break;
+		done += chunk;
+	}
+	t->put_bytes += done;
+	return done;
+}
+
+static void pipe_flush(struct pipe *pipe)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+
+	if (!t->pcb || !t->connected)
+		return;
+	(void)tcp_output(t->pcb);
+	net_flush();
+}
+
+static size_t pipe_peek(struct pipe *pipe, const void **data)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+	struct pbuf *p;
+
+	if (t->rx_head == t->rx_tail)
+		return 0;
+	p = t->rx[t->rx_tail % RX_QUEUE_PBUFS];
+	*data = (const u8 *)p->payload + t->rx_offset;
+	return p->len - t->rx_offset;
+}
+
+/* Opens the window by what was consumed; also sends, if the peer should know at once. */
+static void tell_recved(struct tcp_pipe *t)
+{
+	while (t->recved_bytes && t->pcb) {
+		u16 step = (u16)MIN(t->recved_bytes, RECVED_STEP_BYTES);
+
+		t->recved_bytes -= step;
+		tcp_recved(t->pcb, step);
+	}
+}
+
+static void pipe_consume(struct pipe *pipe, size_t bytes)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+
+	while (bytes) {
+		struct pbuf *p = t->rx[t->rx_tail % RX_QUEUE_PBUFS];
+		u32 here;
+
+		assert(t->rx_head != t->rx_tail);
+		here = (u32)MIN(bytes, (size_t)(p->len - t->rx_offset));
+		t->rx_offset += here;
+		t->recved_bytes += here;
+		bytes -= here;
+		if (t->rx_offset == p->len) {
+			pbuf_free(p);
+			t->rx_tail++;
+			t->rx_offset = 0;
+		}
+	}
+	if (t->recved_bytes >= RECVED_STEP_BYTES || t->rx_head == t->rx_tail)
+		tell_recved(t);
+}
+
+static u64 pipe_unacked(struct pipe *pipe)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+
+	return t->put_bytes - t->acked_bytes;
+}
+
+static void drop_received(struct tcp_pipe *t)
+{
+	while (t->rx_tail != t->rx_head)
+		pbuf_free(t->rx[t->rx_tail++ % RX_QUEUE_PBUFS]);
+}
+
+static void pipe_close(struct pipe *pipe, bool abort)
+{
+	struct tcp_pipe *t = tcp_pipe_of(pipe);
+	struct tcp_pcb *pcb = t->pcb;
+
+	if (abort) {
+		end(t, -E_CLOSED);
+	} else if (pcb) {
+		bool unread = t->rx_tail != t->rx_head;
+
+		tell_recved(t);
+		t->pcb = NULL;
+		tcp_arg(pcb, NULL);
+		tcp_recv(pcb, NULL);
+		tcp_sent(pcb, NULL);
+		tcp_err(pcb, NULL);
+		tcp_poll(pcb, NULL, 0);
+		/* lwIP goes on sending what was put; with data left unread it resets instead, as it should. */
+		if (tcp_close(pcb) != ERR_OK)
+			tcp_abort(pcb);
+		else if (!unread)
+			net_flush();
+	}
+	drop_received(t);
+	t->used = false;
+}
+
+static const struct pipe_ops tcp_pipe_ops = {
+	.status = pipe_status,
+	.room = pipe_room,
+	.put = pipe_put,
+	.flush = pipe_flush,
+	.peek = pipe_peek,
+	.consume = pipe_consume,
+	.unacked = pipe_unacked,
+	.close = pipe_close,
+};
+
+/* --- making pipes ------------------------------------------------------------------------------------------------- */
+
+static struct tcp_pipe *tcp_pipe_new(struct tcp_pcb *pcb, const u8 ip[4], u16 port)
+{
+	struct tcp_pipe *t = NULL;
+
+	for (u32 i = 0; i < PIPES_MAX && !t; i++)
+		if (!pipes[i].used)
+			t = &pipes[i];
+	if (!t)
+		return NULL;
+	memset(t, 0, sizeof(*t));
+	t->used = true;
+	t->pcb = pcb;
+	t->pipe.ops = &tcp_pipe_ops;
+	str_format(t->pipe.peer, sizeof(t->pipe.peer), "%u.%u.%u.%u:%u", ip[0], ip[1], ip[2], ip[3], port);
+	tcp_arg(pcb, t);
+	tcp_recv(pcb, on_received);
+	tcp_sent(pcb, on_sent);
+	tcp_err(pcb, on_error);
+	tcp_poll(pcb, on_poll, POLL_TICKS);
+	tcp_nagle_disable(pcb);
+	ip_set_option(pcb, SOF_KEEPALIVE);
+	pcb->keep_idle = KEEP_IDLE_MS;
+	pcb->keep_intvl = KEEP_INTERVAL_MS;
+	pcb->keep_cnt = KEEP_COUNT;
+	return t;
+}
+
+int tcp_pipe_connect(const u8 ip[4], u16 port, struct pipe **pipe)
+{
+	struct tcp_pcb *pcb = tcp_new();
+	struct tcp_pipe *t;
+	ip_addr_t address;
+	err_t error;
+
+	if (!pcb)
+		return trace_error(-E_NOMEM);
+	t = tcp_pipe_new(pcb, ip, port);
+	if (!t) {
+		tcp_abort(pcb);
+		return trace_error(-E_NOMEM);
+	}
+	t->connect_by_ns = time_ns() + CONNECT_TIMEOUT_NS;
+	IP_ADDR4(&address, ip[0], ip[1], ip[2], ip[3]);
+	error = tcp_connect(pcb, &address, port, on_connected);
+	if (error != ERR_OK) {
+		pipe_close(&t->pipe, true);
+		return trace_error(error_of(error));
+	}
+	*pipe = &t->pipe;
+	return 0;
+}
+
+static err_t on_accepted(void *arg, struct tcp_pcb *pcb, err_t error)
+{
+	struct listener *listener = arg;
+	struct tcp_pipe *t;
+	u32 address;
+	u8 ip[4];
+
+	if (error != ERR_OK || !pcb)
+		return ERR_VAL;
+	address = ip4_addr_get_u32(ip_2_ip4(&pcb->remote_ip));
+	memcpy(ip, &address, 4);
+	t = tcp_pipe_new(pcb, ip, pcb->remote_port);
+	if (!t) {
+		tcp_abort(pcb);
+		return ERR_ABRT;
+	}
+	t->connected = true;
+	set_segment_size(pcb);
+	aborted = NULL;
+	if (!listener->accept(&t->pipe, ip) && t->used && t->pcb == pcb)
+		pipe_close(&t->pipe, true);
+	return aborted == pcb ? ERR_ABRT : ERR_OK;
+}
+
+int tcp_pipe_listen(u16 port, bool (*accept)(struct pipe *pipe, const u8 ip[4]))
+{
+	struct listener *listener = NULL;
+	struct tcp_pcb *pcb;
+
+	for (u32 i = 0; i < LISTENERS_MAX && !listener; i++)
+		if (!listeners[i].pcb)
+			listener = &listeners[i];
+	if (!listener)
+		return trace_error(-E_NOMEM);
+	pcb = tcp_new();
+	if (!pcb)
+		return trace_error(-E_NOMEM);
+	if (tcp_bind(pcb, IP_ANY_TYPE, port) != ERR_OK) {
+		tcp_abort(pcb);
+		return trace_error(-E_BUSY);
+	}
+	/* On success the first pcb is gone. */
+	listener->pcb = tcp_listen_with_backlog(pcb, PIPES_MAX);
+	if (!listener->pcb) {
+		tcp_abort(pcb);
+		return trace_error(-E_NOMEM);
+	}
+	listener->accept = accept;
+	tcp_arg(listener->pcb, listener);
+	tcp_accept(listener->pcb, on_accepted);
+	return 0;
+}
