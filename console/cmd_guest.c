@@ -47,20 +47,20 @@ static void list_one(const struct vm *vm)
 
 static void run_list(u32 argc, char **argv)
 {
-	struct vm *vm;
+	const struct vm *only = NULL;
 
 	if (argc > 2) {
 		command_usage(command_find(argv[0]));
 		return;
 	}
 	if (argc == 2) {
-		vm = command_guest(argv[1]);
-		if (!vm)
+		only = command_guest(argv[1]);
+		if (!only)
 			return;
 	}
 	terminal_printf("%-24s %4s %6s %5s %10s  %s\n", "Name", "ID", "Mem", "VCPUs", "Time(s)", "State");
 	for (struct vm *each = vm_next(NULL); each; each = vm_next(each))
-		if (argc == 1 || each == vm)
+		if (!only || each == only)
 			list_one(each);
 }
 

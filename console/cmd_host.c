@@ -18,12 +18,13 @@
 
 static void help_all(void)
 {
-	static const struct command_group *const groups[] = { &commands_guest, &commands_migrate, &commands_host };
+	const struct command_group *group;
 
-	for (u32 i = 0; i < ARRAY_SIZE(groups); i++) {
-		terminal_printf("%s\n", groups[i]->title);
-		for (u32 k = 0; k < groups[i]->count; k++)
-			terminal_printf("  %-10s %s\n", groups[i]->commands[k].name, groups[i]->commands[k].help);
+	for (u32 i = 0; (group = command_group_get(i)); i++) {
+		if (group->count)
+			terminal_printf("%s\n", group->title);
+		for (u32 k = 0; k < group->count; k++)
+			terminal_printf("  %-10s %s\n", group->commands[k].name, group->commands[k].help);
 	}
 	terminal_puts("help COMMAND says more. Keys: arrows for history, Tab completes, Ctrl-] leaves a guest's console.\n");
 }

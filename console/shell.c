@@ -21,11 +21,16 @@ static const struct host_config *host;
 static struct line line;
 static u64 log_cursor;
 
-static const struct command_group *const groups[] = { &commands_guest, &commands_migrate, &commands_host };
+static const struct command_group *const groups[] = { &commands_guest, &commands_migrate, &commands_host, &commands_debug };
 
 const struct host_config *console_config(void)
 {
 	return host;
+}
+
+const struct command_group *command_group_get(u32 index)
+{
+	return index < ARRAY_SIZE(groups) ? groups[index] : NULL;
 }
 
 const struct command *command_get(u32 index)
