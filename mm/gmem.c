@@ -209,6 +209,14 @@ int gmem_write_u16(struct gmem *gm, gpa_t gpa, u16 value)
 	return 0;
 }
 
+void gmem_or_u8(struct gmem *gm, gpa_t gpa, u8 bits)
+{
+	if (!is_ram(gm, gpa, 1))
+		return;
+	atomic_or((u8 *)pointer(gm, gpa), bits);
+	mark_dirty(gm, gpa, 1);
+}
+
 const void *gmem_page(const struct gmem *gm, u64 page)
 {
 	assert(page < gm->pages);

@@ -35,6 +35,8 @@ int must_check gmem_zero(struct gmem *gm, gpa_t gpa, u64 bytes);
 /* Single, untorn accesses of naturally aligned fields that the guest changes too; -E_INVAL if gpa is odd. */
 int must_check gmem_read_u16(const struct gmem *gm, gpa_t gpa, u16 *value);
 int must_check gmem_write_u16(struct gmem *gm, gpa_t gpa, u16 value);
+/* Sets bits of a byte atomically (A and D of the guest's own page tables); outside of RAM: nothing. */
+void gmem_or_u8(struct gmem *gm, gpa_t gpa, u8 bits);
 
 /* Page numbers and addresses; -E_RANGE if it is no RAM. */
 int must_check gmem_page_of(const struct gmem *gm, gpa_t gpa, u64 *page);

@@ -6,6 +6,7 @@
 #include "types.h"
 #include "vmm/hvm.h"
 #include "vmm/vtimer.h"
+#include "vmm/xsave.h"
 
 struct vm;
 struct lapic;
@@ -36,6 +37,7 @@ struct vcpu {
 	u64 exits;
 	u64 exits_by_kind[24];
 	u64 run_ns;             /* time given to it */
+	bool irq_window;        /* request_irq_window() is on */
 	u32 running;            /* 1 while its CPU is in vcpu_run() */
 	/* vmm/sched.c, under its CPU's lock: */
 	struct vcpu *run_next;  /* waiting to run */
@@ -69,9 +71,5 @@ void vcpu_update_tsc(struct vcpu *vcpu);
 void vcpu_save(const struct vcpu *vcpu, struct cpu_state *state);
 int must_check cpu_state_check(const struct cpu_state *state);
 int must_check vcpu_load(struct vcpu *vcpu, const struct cpu_state *state);
-/* Bytes of the XSAVE area for everything that guests are shown. */
-u32 vcpu_xsave_bytes(void);
-/* Would XRSTOR take this area (SDM 1 13.8)? From a peer: -E_INVAL. */
-int must_check vcpu_xsave_check(const void *area, u32 bytes, u64 xcr0);
 
 #endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What follows from each kind of exit. On the vCPU's CPU, out of the guest. vm->lock is taken
+ * around accesses to the buses only.
+ */
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/fpu.h"
+#include "compiler.h"
+#include "lib/log.h"
+#include "vmm/cpuid.h"
+#include "vmm/cr.h"
+#include "vmm/emulate.h"
+#include "vmm/irqchip.h"
+#include "vmm/msr.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+enum { VECTOR_UD = 6, VECTOR_GP = 13 };
+
+/* What KVM answers to a hypercall that it does not know; guests are told that we are like it. */
+#define HYPERCALL_ENOSYS ((u64)-1000)
+
+/* The known bits; a write of the others is ignored (SDM 3 2.5). */
+#define CR0_KNOWN (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+
+static void raise_gp(struct vcpu *vcpu)
+{
+	vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
+}
+
+/* The instruction was done: on to the next. */
+static void finish_insn(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	u32 len = exit->insn_len;
+
+	if (unlikely(!len) && emulate_length(vcpu, &len))
+		return;
+	vcpu->regs.rip += len;
+	hvm->insn_done(vcpu);
+}
+
+static void exit_cpuid(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	u64 *gpr = vcpu->regs.gpr;
+	struct cpuid_regs out = cpuid_guest(vcpu, (u32)gpr[GPR_RAX], (u32)gpr[GPR_RCX]);
+
+	gpr[GPR_RAX] = out.eax;
+	gpr[GPR_RBX] = out.ebx;
+	gpr[GPR_RCX] = out.ecx;
+	gpr[GPR_RDX] = out.edx;
+	finish_insn(vcpu, exit);
+}
+
+static void exit_io(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	u64 *rax = &vcpu->regs.gpr[GPR_RAX];
+	unsigned int size = exit->io.size;
+	u64 mask = BIT(8 * size) - 1;
+	u64 value = *rax & mask;
+
+	if (exit->io.string) {
+		emulate_string_io(vcpu);
+		return;
+	}
+	emulate_port(vcpu->vm, exit->io.port, size, !exit->io.in, &value);
+	/* A 32-bit result clears the upper half, a smaller one leaves the rest (SDM 1 3.4.1.1). */
+	if (exit->io.in)
+		*rax = size == 4 ? value & mask : (*rax & ~mask) | (value & mask);
+	vcpu->regs.rip = exit->io.next_rip;
+	hvm->insn_done(vcpu);
+}
+
+static void exit_msr_read(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	u64 value;
+
+	if (msr_guest_read(vcpu, exit->msr.index, &value)) {
+		raise_gp(vcpu);
+		return;
+	}
+	vcpu->regs.gpr[GPR_RAX] = (u32)value;
+	vcpu->regs.gpr[GPR_RDX] = value >> 32;
+	finish_insn(vcpu, exit);
+}
+
+static void exit_msr_write(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	if (msr_guest_write(vcpu, exit->msr.index, exit->msr.value)) {
+		raise_gp(vcpu);
+		return;
+	}
+	finish_insn(vcpu, exit);
+}
+
+static int write_cr8(struct vcpu *vcpu, u64 value)
+{
+	if (value > 15)
+		return -1;
+	irqchip_set_tpr(vcpu, (u8)value);
+	hvm->set_cr(vcpu, 8, value);
+	return 0;
+}
+
+static int write_cr(struct vcpu *vcpu, u8 cr, u64 value)
+{
+	const struct cpuid_policy *policy = vcpu->vm->cpuid;
+	u64 cr0 = hvm->get_cr(vcpu, 0);
+	u64 cr4 = hvm->get_cr(vcpu, 4);
+	u64 efer = 0;
+	int error;
+
+	if (cr == 8)
+		return write_cr8(vcpu, value);
+	if (hvm->get_msr(vcpu, MSR_EFER, &efer))
+		return -1;
+	if (cr == 0)
+		error = cr0_check(value, cr4, efer);
+	else
+		error = cr4_check(policy, value, cr4, cr0, efer, hvm->get_cr(vcpu, 3));
+	if (error)
+		return error;
+	hvm->set_cr(vcpu, cr, cr == 0 ? (value & CR0_KNOWN) | CR0_ET : value);
+	return 0;
+}
+
+static void exit_cr_write(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	if (write_cr(vcpu, exit->cr.cr, exit->cr.value)) {
+		raise_gp(vcpu);
+		return;
+	}
+	finish_insn(vcpu, exit);
+}
+
+static void exit_xsetbv(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	if (exit->xsetbv.index || xcr0_check(vcpu->vm->cpuid, exit->xsetbv.value)) {
+		raise_gp(vcpu);
+		return;
+	}
+	vcpu->xcr0 = exit->xsetbv.value;
+	fpu_set_xcr0(vcpu->xsave, vcpu->xcr0);
+	finish_insn(vcpu, exit);
+}
+
+static void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	finish_insn(vcpu, exit);
+	/* The run loop looks for a reason to wake, after a fence, before it gives the CPU away. */
+	WRITE_ONCE(vcpu->activity, VCPU_HALTED);
+}
+
+static void exit_hypercall(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	vcpu->regs.gpr[GPR_RAX] = HYPERCALL_ENOSYS;
+	finish_insn(vcpu, exit);
+}
+
+static void exit_triple_fault(struct vcpu *vcpu)
+{
+	/* A machine resets then (SDM 3 6.15, #DF). */
+	log_info("%s: triple fault at %#llx: reset", vcpu->vm->config.name, (unsigned long long)vcpu->regs.rip);
+	vm_want(vcpu->vm, VM_WANT_REBOOT);
+}
+
+static void exit_stop(struct vcpu *vcpu, const struct vm_exit *exit, const char *what)
+{
+	vm_fail(vcpu->vm, "%s at rip %#llx: code %#llx, %#llx, %#llx", what, (unsigned long long)vcpu->regs.rip,
+		(unsigned long long)exit->raw.code, (unsigned long long)exit->raw.info1,
+		(unsigned long long)exit->raw.info2);
+}
+
+void vcpu_handle_exit(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	switch (exit->kind) {
+	case VM_EXIT_HOST:
+	case VM_EXIT_IRQ_WINDOW:
+		return; /* the run loop looks for interrupts before each entry */
+	case VM_EXIT_IO:
+		exit_io(vcpu, exit);
+		return;
+	case VM_EXIT_MSR_READ:
+		exit_msr_read(vcpu, exit);
+		return;
+	case VM_EXIT_MSR_WRITE:
+		exit_msr_write(vcpu, exit);
+		return;
+	case VM_EXIT_CPUID:
+		exit_cpuid(vcpu, exit);
+		return;
+	case VM_EXIT_HLT:
+		exit_hlt(vcpu, exit);
+		return;
+	case VM_EXIT_PAUSE:
+	case VM_EXIT_CACHE:
+		finish_insn(vcpu, exit);
+		return;
+	case VM_EXIT_NPT:
+		emulate_npt(vcpu, exit);
+		return;
+	case VM_EXIT_CR_WRITE:
+		exit_cr_write(vcpu, exit);
+		return;
+	case VM_EXIT_XSETBV:
+		exit_xsetbv(vcpu, exit);
+		return;
+	case VM_EXIT_HYPERCALL:
+		exit_hypercall(vcpu, exit);
+		return;
+	case VM_EXIT_UNDEFINED:
+		vcpu_inject_exception(vcpu, VECTOR_UD, false, 0);
+		return;
+	case VM_EXIT_PRIVILEGED:
+		raise_gp(vcpu);
+		return;
+	case VM_EXIT_EXCEPTION:
+		vcpu_inject_exception(vcpu, exit->exception.vector, exit->exception.has_error_code,
+				      exit->exception.error_code);
+		return;
+	case VM_EXIT_TRIPLE_FAULT:
+		exit_triple_fault(vcpu);
+		return;
+	case VM_EXIT_ENTRY_FAILED:
+		exit_stop(vcpu, exit, "the CPU refused its state");
+		return;
+	case VM_EXIT_UNKNOWN:
+		exit_stop(vcpu, exit, "an exit that nobody asked for");
+		return;
+	}
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes the guest's clock pages. Called by vmm/msr.c on the vCPU's CPU, and by vm_start() on the
+ * service CPU while the vCPU does not run.
+ */
+#include "vmm/pvclock.h"
+
+#include "arch/x86_64/cpu.h"
+#include "lib/string.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define ENABLED BIT(0)
+
+void pvclock_scale(u64 khz, u32 *mul, s8 *shift)
+{
+	u64 hz = khz * 1000;
+	u64 ns_per_s = NS_PER_S;
+	s8 s = 0;
+
+	/* ns = (tsc << shift) * mul >> 32, mul as large as 32 bits allow: 2^31 <= mul < 2^32. */
+	while (ns_per_s >= hz) {
+		hz <<= 1;
+		s++;
+	}
+	while (ns_per_s * 2 < hz) {
+		hz >>= 1;
+		s--;
+	}
+	*mul = (u32)((ns_per_s << 32) / hz);
+	*shift = s;
+}
+
+void pvclock_refresh(struct vcpu *vcpu)
+{
+	struct gmem *gmem = &vcpu->vm->gmem;
+	gpa_t gpa = vcpu->pvclock_msr & ~ENABLED;
+	struct pvclock_time page;
+	u32 odd;
+
+	if (!(vcpu->pvclock_msr & ENABLED))
+		return;
+	memset(&page, 0, sizeof(page));
+	vcpu->pvclock_version += 2;
+	odd = vcpu->pvclock_version - 1;
+	page.version = odd;
+	page.tsc_timestamp = vcpu_tsc(vcpu);
+	page.system_time_ns = vm_time_ns(vcpu->vm);
+	pvclock_scale(tsc_khz(), &page.tsc_to_system_mul, &page.tsc_shift);
+	page.flags = PVCLOCK_TSC_STABLE;
+	/* A reader on another vCPU sees an odd version first; the even one comes last. */
+	if (gmem_write(gmem, gpa, &odd, sizeof(odd)))
+		return;
+	if (gmem_write(gmem, gpa, &page, sizeof(page)))
+		return;
+	page.version = vcpu->pvclock_version;
+	if (gmem_write(gmem, gpa, &page.version, sizeof(page.version)))
+		return;
+}
+
+void pvclock_set_time_msr(struct vcpu *vcpu, u64 value)
+{
+	vcpu->pvclock_msr = value;
+	pvclock_refresh(vcpu);
+}
+
+void pvclock_set_wall_msr(struct vcpu *vcpu, u64 value)
+{
+	u64 at_zero_ns = wall_time_ns() - vm_time_ns(vcpu->vm);
+	struct pvclock_wall page = {
+		.version = 2,
+		.seconds = (u32)(at_zero_ns / NS_PER_S),
+		.nanoseconds = (u32)(at_zero_ns % NS_PER_S),
+	};
+
+	vcpu->pvclock_wall_msr = value;
+	/* Outside of memory: nothing to write, as with a real CPU's ignored stores. */
+	if (gmem_write(&vcpu->vm->gmem, value, &page, sizeof(page)))
+		return;
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which vCPU runs where and when: each CPU has a queue of its own, round robin. A vCPU that halts
+ * leaves the queue; vcpu_kick() or its next timer bring it back. A CPU without work idles until
+ * the nearest of its halted vCPUs' timers.
+ */
+#include "vmm/sched.h"
+
+#include "arch/x86_64/cpu.h"
+#include "compiler.h"
+#include "spinlock.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+/* In the service loop, which has other things to do, a slice is shorter. */
+#define SERVICE_SLICE_NS (2 * NS_PER_MS)
+
+struct cpu_queue {
+	struct spinlock lock;
+	/* under lock: */
+	struct vcpu *first; /* waiting to run, linked by run_next */
+	struct vcpu *last;
+	struct vcpu *all;   /* every vCPU of this CPU, linked by cpu_next */
+	u32 count;
+	struct vcpu *running;
+	bool running_sliced; /* it has a slice: it will come back by itself */
+};
+
+static struct cpu_queue queues[CPUS_MAX];
+
+static struct cpu_queue *own_queue(void)
+{
+	return &queues[cpu_self()->index];
+}
+
+static void push(struct cpu_queue *queue, struct vcpu *vcpu)
+{
+	if (vcpu->queued || !vcpu->scheduled)
+		return;
+	vcpu->queued = true;
+	vcpu->run_next = NULL;
+	if (queue->last)
+		queue->last->run_next = vcpu;
+	else
+		queue->first = vcpu;
+	queue->last = vcpu;
+}
+
+static struct vcpu *pop(struct cpu_queue *queue)
+{
+	struct vcpu *vcpu = queue->first;
+
+	if (!vcpu)
+		return NULL;
+	queue->first = vcpu->run_next;
+	if (!queue->first)
+		queue->last = NULL;
+	vcpu->run_next = NULL;
+	vcpu->queued = false;
+	return vcpu;
+}
+
+static void unqueue(struct cpu_queue *queue, struct vcpu *vcpu)
+{
+	struct vcpu *previous = NULL;
+
+	if (!vcpu->queued)
+		return;
+	for (struct vcpu *v = queue->first; v != vcpu; v = v->run_next)
+		previous = v;
+	if (previous)
+		previous->run_next = vcpu->run_next;
+	else
+		queue->first = vcpu->run_next;
+	if (queue->last == vcpu)
+		queue->last = previous;
+	vcpu->run_next = NULL;
+	vcpu->queued = false;
+}
+
+static u32 least_loaded_cpu(void)
+{
+	/* The service CPU runs guests only where it is the only CPU. */
+	u32 first = cpu_count() > 1 ? SERVICE_CPU + 1 : SERVICE_CPU;
+	u32 best = first;
+
+	for (u32 i = first; i < cpu_count(); i++)
+		if (cpu_get(i)->online && queues[i].count < queues[best].count)
+			best = i;
+	return best;
+}
+
+void sched_add(struct vcpu *vcpu)
+{
+	u32 cpu = least_loaded_cpu();
+	struct cpu_queue *queue = &queues[cpu];
+
+	spin_lock(&queue->lock);
+	vcpu->cpu = cpu;
+	vcpu->cpu_next = queue->all;
+	vcpu->scheduled = true;
+	queue->all = vcpu;
+	queue->count++;
+	spin_unlock(&queue->lock);
+}
+
+void sched_remove(struct vcpu *vcpu)
+{
+	struct cpu_queue *queue = &queues[vcpu->cpu];
+	struct vcpu **link = &queue->all;
+
+	spin_lock(&queue->lock);
+	unqueue(queue, vcpu);
+	while (*link != vcpu)
+		link = &(*link)->cpu_next;
+	*link = vcpu->cpu_next;
+	vcpu->scheduled = false;
+	queue->count--;
+	spin_unlock(&queue->lock);
+	/* Between its CPU's pop() and the end of vcpu_run(), which returned at once: not for long. */
+	while (READ_ONCE(queue->running) == vcpu)
+		cpu_relax();
+}
+
+void sched_wake(struct vcpu *vcpu)
+{
+	struct cpu_queue *queue = &queues[vcpu->cpu];
+	bool interrupt;
+
+	spin_lock(&queue->lock);
+	push(queue, vcpu);
+	/* Who runs there without a slice, because nobody waited, must come back now. */
+	interrupt = queue->running && queue->running != vcpu && !queue->running_sliced;
+	if (interrupt)
+		atomic_or(&queue->running->requests, VCPU_REQ_EXIT);
+	spin_unlock(&queue->lock);
+	if (vcpu->cpu != cpu_self()->index)
+		cpu_kick(vcpu->cpu);
+}
+
+bool sched_contended(void)
+{
+	return READ_ONCE(own_queue()->first) != NULL;
+}
+
+/* The halted vCPU's next timer in time_ns; 0: none, or it is not allowed to run. */
+static u64 halted_deadline(const struct vcpu *vcpu)
+{
+	u64 guest_ns = vtimer_next(vcpu);
+	u64 host_ns = guest_ns - (u64)vcpu->vm->time_offset_ns;
+
+	if (!guest_ns || vcpu->queued || READ_ONCE(vcpu->activity) != VCPU_HALTED)
+		return 0;
+	if (READ_ONCE(vcpu->vm->paused) || READ_ONCE(vcpu->vm->state) != VM_LIVE)
+		return 0;
+	return (s64)host_ns <= 0 ? 1 : host_ns;
+}
+
+u64 sched_next_deadline(void)
+{
+	struct cpu_queue *queue = own_queue();
+	u64 nearest = 0;
+
+	spin_lock(&queue->lock);
+	for (struct vcpu *vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
+		u64 deadline_ns = halted_deadline(vcpu);
+
+		if (deadline_ns && (!nearest || deadline_ns < nearest))
+			nearest = deadline_ns;
+	}
+	if (queue->first)
+		nearest = 1;
+	spin_unlock(&queue->lock);
+	return nearest;
+}
+
+/* The next vCPU to run; those whose timer has come are queued first. */
+static struct vcpu *sched_pick(struct cpu_queue *queue)
+{
+	u64 now_ns = time_ns();
+	struct vcpu *vcpu;
+
+	spin_lock(&queue->lock);
+	for (vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
+		u64 deadline_ns = halted_deadline(vcpu);
+
+		if (deadline_ns && deadline_ns <= now_ns)
+			push(queue, vcpu);
+	}
+	vcpu = pop(queue);
+	queue->running = vcpu;
+	queue->running_sliced = queue->first != NULL;
+	spin_unlock(&queue->lock);
+	return vcpu;
+}
+
+static void sched_run(struct cpu_queue *queue, struct vcpu *vcpu, u64 slice_ns)
+{
+	bool runnable;
+
+	vcpu_run(vcpu, slice_ns ? time_ns() + slice_ns : 0);
+	/*
+	 * A kick that comes after this look queues it by itself. Looked at without the lock (it
+	 * takes vm->lock, which comes first); once running is NULL the vCPU may be gone.
+	 */
+	runnable = vcpu_runnable(vcpu);
+	spin_lock(&queue->lock);
+	if (runnable)
+		push(queue, vcpu);
+	queue->running = NULL;
+	spin_unlock(&queue->lock);
+}
+
+void sched_main(void)
+{
+	struct cpu_queue *queue = own_queue();
+
+	for (;;) {
+		struct vcpu *vcpu = sched_pick(queue);
+
+		if (vcpu)
+			sched_run(queue, vcpu, queue->running_sliced ? SCHED_SLICE_NS : 0);
+		else
+			cpu_idle(sched_next_deadline());
+		cpu_take_pending();
+	}
+}
+
+bool sched_run_slice(void)
+{
+	struct cpu_queue *queue = own_queue();
+	struct vcpu *vcpu = sched_pick(queue);
+
+	if (!vcpu)
+		return false;
+	sched_run(queue, vcpu, SERVICE_SLICE_NS);
+	return true;
+}

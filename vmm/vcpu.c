@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A virtual CPU: made and unmade by the service CPU, run by the host CPU that vmm/sched.c gave it.
+ *
+ * Who wants the vCPU to look at something (an interrupt in its IRR, a request, a pause bit, an
+ * earlier timer) first stores that, then calls vcpu_kick(). The order that makes a kick safe:
+ *
+ *	kicker:  store the news;      fence;  look at in_guest and activity
+ *	vCPU:    in_guest = 1;        fence;  look for news;  enter the guest
+ *	         activity = HALTED;   fence;  look for news;  give the CPU away
+ *
+ * Both sides store before they look, with a full fence between (TSO alone lets a load pass an
+ * earlier store, SDM 3 9.2.3.4), so at least one of the two sees the other: either the vCPU finds
+ * the news, or the kicker finds it in the guest and sends an IPI. The IPI is not lost though
+ * interrupts are off until the guest runs: it waits in the host's APIC and ends the guest's run
+ * at once (APM 2 15.13.1, SDM 3 26.2).
+ */
+#include "vmm/vcpu.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/fpu.h"
+#include "compiler.h"
+#include "errors.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "mm/pages.h"
+#include "vmm/irqchip.h"
+#include "vmm/msr.h"
+#include "vmm/pvclock.h"
+#include "vmm/sched.h"
+#include "vmm/vm.h"
+
+/* Written by each CPU for itself. */
+static struct vcpu *current[CPUS_MAX];
+
+/* The state of one vcpu_run() call. */
+struct run {
+	u64 slice_end_ns; /* in time_ns; 0: none */
+	u64 armed_ns;     /* what this CPU's timer is set to; 0: not set */
+	bool slice_over;
+};
+
+struct vcpu *vcpu_current(void)
+{
+	return current[cpu_self()->index];
+}
+
+int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 index)
+{
+	unsigned int order = pages_order(vcpu_xsave_bytes());
+	hpa_t xsave;
+	int error;
+
+	memset(vcpu, 0, sizeof(*vcpu));
+	vcpu->vm = vm;
+	vcpu->index = index;
+	xsave = pages_alloc(order);
+	if (xsave == HPA_NONE)
+		return -E_NOMEM;
+	vcpu->xsave = page_ptr(xsave);
+	fpu_area_init(vcpu->xsave);
+	vcpu->xcr0 = 1;
+	error = msr_file_init(vcpu);
+	if (error)
+		goto free_xsave;
+	error = hvm->vcpu_init(vcpu);
+	if (error)
+		goto free_msrs;
+	sched_add(vcpu);
+	vcpu_update_tsc(vcpu);
+	return 0;
+free_msrs:
+	msr_file_fini(vcpu);
+free_xsave:
+	pages_free(xsave, order);
+	vcpu->xsave = NULL;
+	return error;
+}
+
+void vcpu_fini(struct vcpu *vcpu)
+{
+	sched_remove(vcpu);
+	hvm->vcpu_fini(vcpu);
+	msr_file_fini(vcpu);
+	pages_free(page_hpa(vcpu->xsave), pages_order(vcpu_xsave_bytes()));
+	vcpu->xsave = NULL;
+	vcpu->timers = NULL;
+}
+
+int vcpu_reset(struct vcpu *vcpu)
+{
+	hvm->vcpu_fini(vcpu);
+	memset(&vcpu->regs, 0, sizeof(vcpu->regs));
+	fpu_area_init(vcpu->xsave);
+	vcpu->xcr0 = 1;
+	vcpu->activity = VCPU_ACTIVE;
+	vcpu->irq_window = false;
+	vcpu->tsc_adjust = 0;
+	vcpu->pvclock_msr = 0;
+	vcpu->pvclock_wall_msr = 0;
+	msr_file_reset(vcpu);
+	if (hvm->vcpu_init(vcpu))
+		return -E_NOMEM;
+	vcpu_update_tsc(vcpu);
+	return 0;
+}
+
+u64 vcpu_tsc(const struct vcpu *vcpu)
+{
+	return vm_tsc(vcpu->vm) + vcpu->tsc_adjust;
+}
+
+void vcpu_update_tsc(struct vcpu *vcpu)
+{
+	hvm->set_tsc_offset(vcpu, vcpu->vm->tsc_offset + vcpu->tsc_adjust);
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	/* What its own CPU does between two entries, the run loop sees by itself. */
+	if (vcpu == vcpu_current())
+		return;
+	memory_barrier();
+	if (READ_ONCE(vcpu->activity) != VCPU_ACTIVE)
+		sched_wake(vcpu);
+	else if (READ_ONCE(vcpu->in_guest))
+		cpu_kick(READ_ONCE(vcpu->cpu));
+}
+
+void vcpu_inject_exception(struct vcpu *vcpu, u8 vector, bool has_error_code, u32 error_code)
+{
+	struct vm_event event = {
+		.type = EVENT_EXCEPTION,
+		.vector = vector,
+		.has_error_code = has_error_code,
+		.error_code = error_code,
+	};
+
+	hvm->inject(vcpu, event);
+}
+
+/* May it run at all? */
+static bool vcpu_stopped(const struct vcpu *vcpu)
+{
+	const struct vm *vm = vcpu->vm;
+
+	return READ_ONCE(vm->state) != VM_LIVE || READ_ONCE(vm->paused) || READ_ONCE(vm->want);
+}
+
+/* Would something end its HLT (SDM 2, HLT)? */
+static bool vcpu_has_wakeup(struct vcpu *vcpu)
+{
+	if (hvm->event_pending(vcpu) || irqchip_nmi_pending(vcpu))
+		return true;
+	return irqchip_pending(vcpu) >= 0 && hvm->irq_ready(vcpu);
+}
+
+bool vcpu_runnable(struct vcpu *vcpu)
+{
+	if (vcpu_stopped(vcpu))
+		return false;
+	switch ((enum vcpu_activity)READ_ONCE(vcpu->activity)) {
+	case VCPU_ACTIVE:
+		return true;
+	case VCPU_HALTED:
+		return vcpu_has_wakeup(vcpu);
+	case VCPU_WAIT_SIPI:
+		return false;
+	}
+	return false;
+}
+
+static bool vcpu_nmi_blocked(const struct vcpu *vcpu)
+{
+	struct cpu_state state;
+
+	hvm->get_state(vcpu, &state);
+	return state.nmi_blocked || state.interrupt_shadow;
+}
+
+static void vcpu_set_irq_window(struct vcpu *vcpu, bool on)
+{
+	if (vcpu->irq_window == on)
+		return;
+	vcpu->irq_window = on;
+	hvm->request_irq_window(vcpu, on);
+}
+
+/* Gives the guest what waits for it: one event an entry, an NMI before interrupts (SDM 3 6.9). */
+static void vcpu_deliver(struct vcpu *vcpu)
+{
+	struct vm_event event = { .type = EVENT_NONE };
+
+	if (unlikely(irqchip_nmi_pending(vcpu)) && !hvm->event_pending(vcpu) && !vcpu_nmi_blocked(vcpu)) {
+		irqchip_nmi_take(vcpu);
+		event.type = EVENT_NMI;
+		event.vector = 2;
+		hvm->inject(vcpu, event);
+	}
+	if (likely(irqchip_pending(vcpu) < 0)) {
+		vcpu_set_irq_window(vcpu, false);
+		return;
+	}
+	if (!hvm->irq_ready(vcpu)) {
+		vcpu_set_irq_window(vcpu, true);
+		return;
+	}
+	event.type = EVENT_IRQ;
+	event.vector = irqchip_accept(vcpu);
+	hvm->inject(vcpu, event);
+	vcpu_set_irq_window(vcpu, irqchip_pending(vcpu) >= 0);
+}
+
+/* The nearer of slice's end and the guest's timers, in time_ns; 0: neither. */
+static u64 run_deadline(const struct vcpu *vcpu, const struct run *run)
+{
+	u64 guest_ns = vtimer_next(vcpu);
+	u64 host_ns;
+
+	if (!guest_ns)
+		return run->slice_end_ns;
+	host_ns = guest_ns - (u64)vcpu->vm->time_offset_ns;
+	/* Long past, as seen on a guest older than this host: at once. */
+	if ((s64)host_ns <= 0)
+		host_ns = 1;
+	return run->slice_end_ns ? MIN(host_ns, run->slice_end_ns) : host_ns;
+}
+
+/* What this CPU's interrupt handlers have noted since the last time. */
+static void run_take_pending(struct vcpu *vcpu, struct run *run)
+{
+	struct cpu *cpu = cpu_self();
+	u32 pending = READ_ONCE(cpu->pending);
+
+	if (likely(!pending))
+		return;
+	if (cpu->index == SERVICE_CPU && pending & ~(u32)CPU_PENDING_TIMER)
+		run->slice_over = true; /* for the service loop, which takes these flags itself */
+	else
+		atomic_and(&cpu->pending, ~(u32)(CPU_PENDING_TIMER | CPU_PENDING_KICK));
+	if (!(pending & CPU_PENDING_TIMER))
+		return;
+	run->armed_ns = 0;
+	if (run->slice_end_ns && time_ns() >= run->slice_end_ns)
+		run->slice_over = true;
+	vtimer_run(vcpu);
+}
+
+static void run_arm_timer(const struct vcpu *vcpu, struct run *run)
+{
+	u64 deadline_ns = run_deadline(vcpu, run);
+
+	if (likely(deadline_ns == run->armed_ns))
+		return;
+	run->armed_ns = deadline_ns;
+	cpu_timer_set(deadline_ns);
+}
+
+/* Requests from other CPUs; false: leave vcpu_run(). in_guest is 1. */
+static bool run_take_requests(struct vcpu *vcpu)
+{
+	u32 requests;
+
+	if (likely(!READ_ONCE(vcpu->requests)))
+		return true;
+	requests = atomic_swap(&vcpu->requests, 0);
+	if (requests & VCPU_REQ_FLUSH)
+		hvm->flush_tlb(vcpu);
+	return !(requests & VCPU_REQ_EXIT);
+}
+
+/* The last look before the guest, with in_guest set; false: it does not go in. */
+static bool run_prepare(struct vcpu *vcpu, struct run *run)
+{
+	if (vcpu_stopped(vcpu) || !run_take_requests(vcpu) || run->slice_over)
+		return false;
+	if (unlikely(vcpu->activity != VCPU_ACTIVE)) {
+		if (!vcpu_runnable(vcpu))
+			return false;
+		WRITE_ONCE(vcpu->activity, VCPU_ACTIVE);
+	}
+	vcpu_deliver(vcpu);
+	run_arm_timer(vcpu, run);
+	return true;
+}
+
+/* One stay in the guest and what came of it; false: its time here is over. */
+static bool run_once(struct vcpu *vcpu, struct run *run)
+{
+	struct vm_exit exit;
+	bool entered;
+
+	run_take_pending(vcpu, run);
+	/* An exchange is a full fence: see the file's head. */
+	atomic_swap(&vcpu->in_guest, 1);
+	entered = run_prepare(vcpu, run);
+	if (entered)
+		hvm->vcpu_run(vcpu, &exit);
+	store_release(&vcpu->in_guest, 0);
+	if (!entered)
+		return false;
+	vcpu->exits++;
+	vcpu->exits_by_kind[exit.kind]++;
+	vcpu_handle_exit(vcpu, &exit);
+	return true;
+}
+
+void vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
+{
+	struct run run = { .slice_end_ns = slice_end_ns };
+	u64 start_ns = time_ns();
+	u32 cpu = cpu_self()->index;
+
+	current[cpu] = vcpu;
+	atomic_swap(&vcpu->running, 1); /* then looks at the pause bits, as vm_pause() looks at running */
+	if (!vcpu_stopped(vcpu))
+		vtimer_run(vcpu);
+	while (run_once(vcpu, &run))
+		;
+	if (run.armed_ns)
+		cpu_timer_set(0);
+	/* From here on anybody may save, move or destroy it. */
+	fpu_flush(vcpu->xsave);
+	vcpu->run_ns += time_ns() - start_ns;
+	current[cpu] = NULL;
+	store_release(&vcpu->running, 0);
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guests as objects: made, found, unmade. Service CPU only.
+ */
+#include "vmm/vm.h"
+
+#include "arch/x86_64/cpu.h"
+#include "compiler.h"
+#include "errors.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "mm/pages.h"
+#include "vmm/board.h"
+#include "vmm/config/config.h"
+#include "vmm/cpuid.h"
+#include "vmm/hvm.h"
+#include "vmm/linux_boot.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm_internal.h"
+
+/* Published guests, by rising id. */
+static struct vm *vms;
+static u32 vm_count;
+static u32 last_id;
+
+/* Zeroed memory for one object; NULL if there is none. */
+static void *object_alloc(u64 bytes)
+{
+	hpa_t block = pages_alloc(pages_order(bytes));
+
+	return block == HPA_NONE ? NULL : page_ptr(block);
+}
+
+static void object_free(void *object, u64 bytes)
+{
+	if (object)
+		pages_free(page_hpa(object), pages_order(bytes));
+}
+
+static int refuse(char *why, size_t why_bytes, int error, const char *fmt, ...) printf_like(4, 5);
+static int refuse(char *why, size_t why_bytes, int error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	str_vformat(why, why_bytes, fmt, ap);
+	va_end(ap);
+	return error;
+}
+
+static int vm_check_config(const struct vm_config *config, char *why, size_t why_bytes)
+{
+	u64 needed = MIB((u64)config->memory_mib);
+	u64 available = pages_free_count() * PAGE_SIZE;
+	char text[32];
+
+	if (config->vcpus < 1 || config->vcpus > VM_VCPUS_MAX)
+		return refuse(why, why_bytes, -E_RANGE, "%u vCPUs asked for, 1 to %u are possible", config->vcpus,
+			      VM_VCPUS_MAX);
+	if (config->memory_mib < VM_MEMORY_MIN_MIB)
+		return refuse(why, why_bytes, -E_RANGE, "%u MiB of memory asked for, %u is the least",
+			      config->memory_mib, VM_MEMORY_MIN_MIB);
+	if (config->memory_mib % 2)
+		return refuse(why, why_bytes, -E_INVAL, "memory of %u MiB: only even numbers are possible",
+			      config->memory_mib);
+	if (config->vif_count > VM_VIFS_MAX)
+		return refuse(why, why_bytes, -E_RANGE, "%u NICs asked for, %u are possible", config->vif_count,
+			      VM_VIFS_MAX);
+	if (vm_count >= VMS_MAX)
+		return refuse(why, why_bytes, -E_NOMEM, "there are %u guests already, no more are possible", VMS_MAX);
+	if (needed > available)
+		return refuse(why, why_bytes, -E_NOMEM, "no room: it needs %u MiB of memory, %s are free",
+			      config->memory_mib, format_bytes(text, sizeof(text), available));
+	return 0;
+}
+
+static int vm_init_rings(struct vm *vm)
+{
+	void *console = object_alloc(VM_CONSOLE_BYTES);
+	void *input = object_alloc(VM_INPUT_BYTES);
+
+	if (console)
+		ring_init(&vm->console, console, VM_CONSOLE_BYTES);
+	if (input)
+		ring_init(&vm->input, input, VM_INPUT_BYTES);
+	return console && input ? 0 : -E_NOMEM;
+}
+
+static int vm_init_vcpus(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->config.vcpus; i++) {
+		struct vcpu *vcpu = object_alloc(sizeof(*vcpu));
+		int error;
+
+		if (!vcpu)
+			return -E_NOMEM;
+		error = vcpu_init(vcpu, vm, i);
+		if (error) {
+			object_free(vcpu, sizeof(*vcpu));
+			return error;
+		}
+		/* The others wait for the guest to start them (SDM 3 9.4). */
+		vcpu->activity = i ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
+		vm->vcpus[i] = vcpu;
+		vm->vcpu_count = i + 1;
+	}
+	return 0;
+}
+
+/* Gives back all that there is, of a guest that may be half built. */
+static void vm_free(struct vm *vm)
+{
+	if (vm->board)
+		board_fini(vm);
+	for (u32 i = vm->vcpu_count; i-- > 0;) {
+		vcpu_fini(vm->vcpus[i]);
+		object_free(vm->vcpus[i], sizeof(*vm->vcpus[i]));
+	}
+	if (vm->gmem.pages)
+		gmem_fini(&vm->gmem);
+	object_free(vm->console.data, VM_CONSOLE_BYTES);
+	object_free(vm->input.data, VM_INPUT_BYTES);
+	object_free(vm->cpuid, sizeof(*vm->cpuid));
+	object_free(vm, sizeof(*vm));
+}
+
+static int vm_build(struct vm *vm)
+{
+	int error;
+
+	vm->cpuid = object_alloc(sizeof(*vm->cpuid));
+	if (!vm->cpuid)
+		return -E_NOMEM;
+	cpuid_policy_build(vm->cpuid, vm->config.vcpus);
+	error = vm_init_rings(vm);
+	if (!error)
+		error = gmem_init(&vm->gmem, MIB((u64)vm->config.memory_mib), hvm->npt_format());
+	if (error) {
+		vm->gmem.pages = 0;
+		return error;
+	}
+	error = vm_init_vcpus(vm);
+	if (!error)
+		error = board_init(vm);
+	if (error)
+		vm->board = NULL;
+	return error;
+}
+
+/* Memory, vCPUs and board, all as at power-on. */
+static int vm_make(const struct vm_config *config, struct vm **out, char *why, size_t why_bytes)
+{
+	int error = vm_check_config(config, why, why_bytes);
+	struct vm *vm;
+
+	if (error)
+		return error;
+	vm = object_alloc(sizeof(*vm));
+	if (!vm)
+		return refuse(why, why_bytes, -E_NOMEM, "no memory left");
+	vm->config = *config;
+	vm->state = VM_BUILDING;
+	vm->tsc_offset = -tsc_read();
+	vm->time_offset_ns = -(s64)time_ns();
+	error = vm_build(vm);
+	if (error) {
+		vm_free(vm);
+		return refuse(why, why_bytes, error, "could not be built: %s", error_name(error));
+	}
+	*out = vm;
+	return 0;
+}
+
+int vm_create(const struct vm_config *config, struct vm **out, char *why, size_t why_bytes)
+{
+	struct vm *vm;
+	int error;
+
+	error = vm_config_clash(config, NULL, why, why_bytes);
+	if (error)
+		return error;
+	error = vm_make(config, &vm, why, why_bytes);
+	if (error)
+		return error;
+	error = linux_boot(vm, why, why_bytes);
+	if (error) {
+		vm_free(vm);
+		return error;
+	}
+	vm_publish(vm);
+	*out = vm;
+	return 0;
+}
+
+int vm_create_incoming(const struct vm_config *config, struct vm **out, char *why, size_t why_bytes)
+{
+	int error = vm_make(config, out, why, why_bytes);
+
+	if (error)
+		return error;
+	/* They are resumed by vm_start(), with their loaded state. */
+	for (struct device *dev = (*out)->devices; dev; dev = dev->next)
+		dev->paused = true;
+	return 0;
+}
+
+int vm_reset(struct vm *vm, char *why, size_t why_bytes)
+{
+	u64 low = MIN(vm->gmem.pages * PAGE_SIZE, GMEM_LOW_END);
+	u64 high = vm->gmem.pages * PAGE_SIZE - low;
+	int error;
+
+	error = gmem_zero(&vm->gmem, 0, low);
+	if (!error && high)
+		error = gmem_zero(&vm->gmem, GMEM_HIGH_START, high);
+	if (error)
+		return refuse(why, why_bytes, error, "its memory could not be cleared: %s", error_name(error));
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		error = vcpu_reset(vm->vcpus[i]);
+		if (error)
+			return refuse(why, why_bytes, error, "its vCPUs could not be reset: %s", error_name(error));
+		vm->vcpus[i]->activity = i ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
+	}
+	board_reset(vm);
+	return linux_boot(vm, why, why_bytes);
+}
+
+void vm_publish(struct vm *vm)
+{
+	struct vm **link = &vms;
+
+	assert(!vm->published);
+	while (*link)
+		link = &(*link)->next;
+	vm->id = ++last_id;
+	vm->next = NULL;
+	vm->published = true;
+	vm_count++;
+	*link = vm;
+}
+
+void vm_unlink(struct vm *vm)
+{
+	struct vm **link = &vms;
+
+	if (!vm->published)
+		return;
+	while (*link != vm)
+		link = &(*link)->next;
+	*link = vm->next;
+	vm->published = false;
+	vm_count--;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	atomic_or(&vm->paused, VM_PAUSE_STATE);
+	vm_wait_stopped(vm);
+	vm_unlink(vm);
+	vm_free(vm);
+}
+
+struct vm *vm_find(const char *name)
+{
+	u64 id;
+
+	for (struct vm *vm = vms; vm; vm = vm->next)
+		if (str_equal(vm->config.name, name))
+			return vm;
+	if (str_to_u64(name, &id))
+		return NULL;
+	for (struct vm *vm = vms; vm; vm = vm->next)
+		if (vm->id == id)
+			return vm;
+	return NULL;
+}
+
+struct vm *vm_next(struct vm *vm)
+{
+	return vm ? vm->next : vms;
+}
+
+u64 vm_overhead_bytes(const struct vm *vm)
+{
+	u64 bytes = sizeof(*vm) + sizeof(*vm->cpuid) + VM_CONSOLE_BYTES + VM_INPUT_BYTES;
+
+	bytes += vm->gmem.npt.table_pages * PAGE_SIZE + vm->gmem.chunk_count * sizeof(hpa_t);
+	bytes += vm->vcpu_count * (sizeof(struct vcpu) + vcpu_xsave_bytes() + 4 * PAGE_SIZE);
+	return bytes;
+}
