@@ -45,6 +45,7 @@ static hpa_t pool_next;
 static hpa_t pool_end;
 static u32 largest_level = 2;
 static u32 top_level = 4;
+static bool live; /* CR3 points to root */
 
 static unsigned int level_shift(u32 level)
 {
@@ -142,11 +143,16 @@ static void map(u64 base, u64 bytes, u64 flags)
 	assert(end <= IDENTITY_END && at < end);
 	while (at < end) {
 		u32 level = largest_level;
+		bool was_present;
+		u64 *entry;
 
 		while (!leaf_fits(at, end, level))
 			level--;
-		*entry_at(at, level) = flags ? at | flags | (level > 1 ? PTE_PS : 0) : 0;
-		tlb_flush_page(at);
+		entry = entry_at(at, level);
+		was_present = *entry & PTE_PRESENT;
+		*entry = flags ? at | flags | (level > 1 ? PTE_PS : 0) : 0;
+		if (was_present && live)
+			tlb_flush_page(at);
 		at += BIT(level_shift(level));
 	}
 }
@@ -246,6 +252,7 @@ void paging_start(void)
 	protect_section(rodata_start, rodata_end, PAGING_READ);
 	protect_section(data_start, image_end, PAGING_READ_WRITE);
 	cr3_write(page_hpa(root));
+	live = true;
 	cpu_block_guard(&cpu_boot_block);
 }
 

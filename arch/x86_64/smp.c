@@ -24,25 +24,26 @@ extern const u8 trampoline_start[], trampoline_end[], trampoline_cr3[], trampoli
 	trampoline_stack[], trampoline_argument[];
 
 static hpa_t trampoline;
-static u64 parked_ns;
+static u64 parked_tsc;
 static void (*others_loop)(void);
 /* The TSC as a started CPU saw it when it came; 0 before. */
 static u64 arrival_tsc;
 
 void smp_park_others(void)
 {
+	parked_tsc = tsc_read(); /* there is no clock yet */
 	lapic_ipi_others(LAPIC_INIT);
 }
 
 void smp_init(hpa_t page)
 {
 	trampoline = page;
-	parked_ns = time_ns(); /* later than the INIT was: there was no clock then */
 }
 
-static void wait_until(u64 deadline_ns)
+/* Since smp_park_others(); most of it has passed with other things. */
+static void wait_for_init(void)
 {
-	while (time_ns() < deadline_ns)
+	while (tsc_to_ns(tsc_read() - parked_tsc) < INIT_WAIT_NS)
 		cpu_relax();
 }
 
@@ -156,7 +157,7 @@ void cpu_start_others(void (*main_loop)(void))
 		return;
 	}
 	trampoline_fill();
-	wait_until(parked_ns + INIT_WAIT_NS);
+	wait_for_init();
 	for (u32 i = 0; i < acpi->cpu_count; i++)
 		if (acpi->apic_ids[i] != own_id && !start_cpu(acpi->apic_ids[i]))
 			log_error("the CPU with APIC id %u does not start", acpi->apic_ids[i]);
