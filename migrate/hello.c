@@ -16,6 +16,7 @@
 #include "vmm/hvm.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/xsave.h"
 
 #define HEADER sizeof(struct record_header)
 /* A guest's tables and device models, roughly; vm_create_incoming finds out exactly. */

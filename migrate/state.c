@@ -13,6 +13,7 @@
 #include "vmm/msr.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/xsave.h"
 
 #define HEADER sizeof(struct record_header)
 

@@ -14,6 +14,7 @@
 #include "vmm/msr.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
+#include "vmm/xsave.h"
 
 /* Far from where adding a downtime could overflow. */
 #define TIME_MAX_NS (100ull * 365 * 86400 * NS_PER_S)
