@@ -145,10 +145,7 @@ void board_fini(struct vm *vm)
 
 void board_reset(struct vm *vm)
 {
-	for (struct device *dev = vm->devices; dev; dev = dev->next) {
-		if (dev->ops->reset)
-			dev->ops->reset(dev);
-	}
+	devices_reset(vm);
 }
 
 void board_power_button(struct vm *vm)

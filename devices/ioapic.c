@@ -43,15 +43,10 @@ static void service_level(struct ioapic *ioapic, u32 pin)
 
 void ioapic_set_line(struct ioapic *ioapic, u32 pin, bool level)
 {
-	u32 bit = (u32)BIT(pin);
-	bool was;
-
-	if (pin >= IOAPIC_PINS)
+	/* A GSI without a pin; or nothing new. */
+	if (pin >= IOAPIC_PINS || level == ((ioapic->s.lines >> pin & 1) != 0))
 		return;
-	was = ioapic->s.lines & bit;
-	if (was == level)
-		return;
-	ioapic->s.lines ^= bit;
+	ioapic->s.lines ^= (u32)BIT(pin);
 	if (!level)
 		return;
 	if (ioapic->s.redirection[pin] & IOAPIC_LEVEL)

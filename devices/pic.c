@@ -33,11 +33,11 @@ static bool is_master(const struct pic *pic, const struct pic_chip *chip)
 /* 0 is the highest priority; 8: no input at all. */
 static u32 priority(const struct pic_chip *chip, u8 inputs)
 {
-	for (u32 p = 0; p < 8; p++) {
-		if (inputs & BIT((chip->lowest + 1 + p) & 7))
-			return p;
-	}
-	return 8;
+	u32 first = (chip->lowest + 1u) & 7;
+	/* Turned so that the input of highest priority is bit 0. */
+	u32 turned = ((u32)inputs << 8 | inputs) >> first & 0xff;
+
+	return turned ? (u32)__builtin_ctz(turned) : 8;
 }
 
 /* The input that the chip asks its INT output for, -1 if none. */
@@ -89,9 +89,15 @@ static void update(struct pic *pic)
 
 void pic_set_line(struct pic *pic, u32 line, bool level)
 {
+	struct pic_chip *chip;
+
 	if (line >= PIC_LINES || line == PIC_CASCADE)
 		return;
-	set_input(&pic->s.chip[line / 8], line % 8, level);
+	chip = &pic->s.chip[line / 8];
+	/* Most calls change nothing. */
+	if (level == ((chip->lines >> line % 8 & 1) != 0))
+		return;
+	set_input(chip, line % 8, level);
 	update(pic);
 }
 
