@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the firmware to the prompt, on machines of every kind, and what is said when something is missing."""
+import re
+import subprocess
+
+import pytest
+
+import bed
+
+
+@pytest.mark.parametrize("smp", [1, 2, 4])
+def test_all_cpus_come_up(new_host, smp):
+    host = new_host(smp=smp, memory=512).boot()
+    assert re.search(rf"nr_cpus\s*: {smp} ", host.command("info"))
+    assert "SVM" in host.command("info")
+
+
+def test_poweroff_and_reset(new_host):
+    host = new_host(memory=512).boot()
+    host.line.send("reset\r")
+    host.wait_end()      # -no-reboot: QEMU ends instead
+    host.kill()
+    host.start().wait_prompt()
+    host.line.send("poweroff\r")
+    host.wait_end()
+
+
+def test_console(new_host):
+    """help is the table of commands; wrong input is answered, never swallowed; history and completion work."""
+    host = new_host(memory=512).boot()
+    text = host.command("help")
+    for word in ("list", "create", "destroy", "pause", "unpause", "shutdown", "reboot", "console", "migrate", "info", "net",
+                 "dmesg", "poweroff", "reset"):
+        assert re.search(rf"^  {word}\s+\S", text, re.M), word
+    assert "GUEST HOST" in host.command("help migrate")
+    assert "unknown command 'frobnicate'" in host.command("frobnicate")
+    assert "a quote has no end" in host.command("create 'web")
+    assert "there is no guest 'web'" in host.command("destroy web")
+    assert "usage: migrate" in host.command("migrate web")
+    assert "no such file" in host.command("create nothing")
+    assert "godwit" in host.command("dmesg")
+    host.line.skip()
+    host.line.send("\x1b[A\r")
+    host.expect(r"dmesg\n")
+    host.wait_prompt()
+    host.line.send("hel\t\r")
+    host.expect(r"help ")
+    host.expect("Guests")
+    host.wait_prompt()
+    # Bytes of every value, and a line longer than any command, leave a prompt that works.
+    host.line.sock.sendall(bytes(range(256)).replace(b"\x0c", b"") + b"x" * 5000 + b"\x03")
+    host.expect(re.escape("^C"))
+    assert "host" in host.command("info")
+
+
+def test_idle_host_sleeps(new_host):
+    """A host with nothing to do halts its CPUs: QEMU's own CPU time hardly grows."""
+    host = new_host(memory=512).boot()
+
+    def cpu_seconds():
+        fields = open(f"/proc/{host.process.pid}/stat").read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    host.command("info")
+    begin = cpu_seconds()
+    with pytest.raises(bed.Trouble):
+        host.expect("this never comes", timeout=10)
+    assert cpu_seconds() - begin < 5    # a spinning CPU would take all of the 10 s
+
+
+def test_no_configuration(new_host):
+    host = new_host(config=False, memory=512)
+    host.prompt = "godwit godwit> "
+    host.boot()
+    log = host.command("dmesg")
+    assert "there is no \\godwit\\godwit.cfg" in log
+    assert "name = 'alpha'" in log
+
+
+def test_no_folder_at_all(new_host):
+    host = new_host(config=False, memory=512, guest_kernel=False)
+    (host.esp / "godwit").rmdir()
+    host.prompt = "godwit godwit> "
+    host.boot()
+    assert "godwit" in host.command("dmesg")
+
+
+@pytest.mark.parametrize("cpu, words", [("max,svm=off", "SVM"), ("max,npt=off", "nested pag")])
+def test_no_virtualization(new_host, cpu, words):
+    """Said by name at boot; the console comes up; create says why not."""
+    host = new_host(cpu=cpu, memory=512, files={"web.cfg": bed.guest_config(memory=64)}).boot()
+    log = host.command("dmesg")
+    assert re.search(rf"error: .*{words}", log, re.I), log
+    assert "guests can't run" in log
+    assert host.command("create web").strip()
+    assert host.guests() == {}
+
+
+def test_no_nic(new_host):
+    host = new_host(nic=None, memory=512).boot()
+    assert re.search(r"warning: network: .*NIC", host.command("dmesg"))
+    assert "NIC" in host.command("net")
+
+
+@pytest.mark.parametrize("nic", ["virtio-net-pci", "e1000", "e1000e"])
+def test_nics_answer_ping(new_host, nic):
+    host = new_host(nic=nic, memory=512).boot()
+    answer = bed.run("ping", "-n", "-c", "5", "-i", "0.2", "-W", "5", host.ip, check=False).stdout
+    assert " 0% packet loss" in answer, answer + host.command("net")
+    large = bed.run("ping", "-n", "-c", "2", "-s", "8000", "-W", "5", host.ip, check=False).stdout
+    assert " 0% packet loss" in large, large
+
+
+def test_image_boots(new_host, tmp_path):
+    """The image of `make image`, as a plain disk."""
+    bed.run("make", "-C", bed.TOP, "image", timeout=300)
+    host = new_host(nic=None, memory=1024)
+    drive = next(i for i, word in enumerate(host.command_line()) if word.startswith("file=fat:"))
+    words = host.command_line()
+    words[drive] = f"file={bed.BUILD}/godwit.img,format=raw,if=ide,snapshot=on"
+    host.command_line = lambda: words
+    host.start()
+    host.expect(r"godwit \S+> ", bed.BOOT_TIMEOUT_S)
+    host.line.send("files\r")
+    host.expect("vmlinuz")
+
+
+def test_wrong_configuration(new_host):
+    """Every wrong line is named with its number, the right ones count, other guests start, the console comes up."""
+    config = ("name = 'solo'\n"
+              "adress = '10.77.0.9/24'\n"
+              "address = '10.77.0.9/24'\n"
+              "mtu = 'big'\n"
+              "serial = 'com9'\n"
+              "peers = ['beta']\n"
+              "guests = ['bad.cfg', 'missing.cfg', 'nokernel.cfg', 'notakernel.cfg', 'huge.cfg', 'good.cfg', 'twin.cfg',\n"
+              "          'samemac.cfg']\n")
+    bad = "name = 'bad'\nmemroy = 64\nmemory = 'much'\nkernel = vmlinuz\nvif = ['mac=1:2']\nvcpus = 99\n"
+    files = {
+        "bad.cfg": bad,
+        "nokernel.cfg": "name = 'nokernel'\nmemory = 64\nkernel = 'nothing'\n",
+        "notakernel.cfg": "name = 'notakernel'\nmemory = 64\nkernel = 'bad.cfg'\n",
+        "huge.cfg": "name = 'huge'\nmemory = 65536\nkernel = 'vmlinuz'\n",
+        "good.cfg": bed.guest_config("good", 64, "52:54:00:77:02:01", "10.77.0.120"),
+        "twin.cfg": bed.guest_config("good", 64, "52:54:00:77:02:02", "10.77.0.121"),
+        "samemac.cfg": bed.guest_config("samemac", 64, "52:54:00:77:02:01", "10.77.0.122"),
+    }
+    host = new_host(config=config, files=files).start()
+    host.wait_prompt()
+    host.expect(r"samemac.cfg: .*\n")
+    host.line.skip()
+    text = host.line.text
+    for wanted in [r"godwit.cfg line 2: unknown key 'adress': did you mean 'address'", r"godwit.cfg line 4: 'mtu' is a number",
+                   r"godwit.cfg line 5: serial = 'com9'", r"godwit.cfg line 6: peer 'beta'", r"bad.cfg line 2: unknown key 'memroy'",
+                   r"bad.cfg line 3: 'memory' is a number", r"bad.cfg line 4: 'vmlinuz' is no number", r"bad.cfg line 5: vif",
+                   r"bad.cfg line 6: vcpus = 99", r"missing.cfg: there is no such file", r"nokernel.cfg: .*'?nothing",
+                   r"notakernel.cfg: .*bzImage", r"huge.cfg: .*memory", r"twin.cfg: .*named good", r"samemac.cfg: .*same"]:
+        assert re.search(wanted, text), f"no /{wanted}/ in\n{text}"
+    assert host.guests() == {"good": "running"}
+
+
+def test_too_little_memory(new_host):
+    host = new_host(memory=256, files={"web.cfg": bed.guest_config(memory=256)}).boot()
+    before = host.free_pages()
+    assert "memory" in host.command("create web")
+    assert host.free_pages() == before
+    assert host.guests() == {}
+
+
+def test_qemu_is_new_enough():
+    text = subprocess.run([bed.qemu_program(), "--version"], capture_output=True, text=True, check=True).stdout
+    assert int(re.search(r"version (\d+)", text).group(1)) >= 10, "SVM needs QEMU 10 or newer (docs/status.md)"

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stock Linux guest: boots, has network, reboots and powers off by itself; memory comes back; guests that misbehave."""
+import re
+import time
+
+import pytest
+
+import bed
+from conftest import GUEST_IP
+
+FAULTS = {
+    # letter: what the guest or the console says
+    "triple": r"crashed.*triple fault",
+    "mmio": r"tiny: mmio 00000000ffffffff 00000000ffffffff 00000000000000ff\n[^\n]*tiny: far fault 000000000000000e",
+    "rdmsr": r"tiny: rdmsr exception 000000000000000d\n[^\n]*tiny: wrmsr exception 000000000000000d",
+    "port": r"tiny: port 00000000ffffffff",
+    "cr": r"tiny: cr4 exception 000000000000000d\n[^\n]*tiny: cr0 exception 000000000000000d\n[^\n]*tiny: efer exception 000000000000000d",
+    "undecodable": r"crashed.*",
+    "virtualization": r"tiny: vmrun exception 000000000000000[6d]\n[^\n]*tiny: vmxon exception 0000000000000006",
+    "loop": r"tiny: (debug came back|exception 0000000000000001)|crashed",
+    "xcr0": r"tiny: xsetbv exception 000000000000000d",
+}
+
+
+def tiny_config(program, argument, name="tiny"):
+    return (f"name = '{name}'\nmemory = 16\nkernel = '{program}.bin'\nextra = '{argument}'\non_crash = 'preserve'\n"
+            f"on_reboot = 'destroy'\n")
+
+
+@pytest.fixture(scope="module")
+def tiny_host(segment):
+    """One host for all tiny guests: what one of them does must not hurt the next."""
+    from conftest import OUT, started
+    files = {"faults.bin": (bed.GUEST / "faults.bin").read_bytes()}
+    for word in [*FAULTS, "spin", "halt"]:
+        files[f"{word}.cfg"] = tiny_config("faults", word)
+    files["other.cfg"] = tiny_config("faults", "spin", "other")
+    host = bed.Host(segment, "tiny", "10.77.0.10", OUT / "tiny", number=10, files=files, memory=512)
+    started.append(host)
+    host.boot()
+    host.pages_before = host.free_pages()
+    yield host
+    host.kill()
+    started.remove(host)
+
+
+@pytest.mark.parametrize("word", FAULTS)
+def test_guest_faults(tiny_host, word):
+    host = tiny_host
+    host.line.skip()
+    host.line.send(f"create -c {word}\r")
+    host.expect(r"console of tiny|crashed", 30)
+    # A crashed guest's reason is on our console, its output on its own.
+    pattern = FAULTS[word]
+    if pattern.startswith("crashed"):
+        time_limit = time.monotonic() + 60
+        host.line.send("\x1d")
+        host.wait_prompt()
+        while "crashed" not in host.guests().get("tiny", ""):
+            assert time.monotonic() < time_limit, host.line.tail()
+        assert re.search(pattern, host.guests()["tiny"])
+    else:
+        host.expect(pattern, 60)
+        host.line.send("\x1d")
+        host.wait_prompt()
+    host.command("destroy tiny")
+    assert host.guests() == {}
+    assert host.free_pages() == host.pages_before
+
+
+def test_guests_that_never_exit(tiny_host):
+    """One that spins and one that halts for ever: the console answers, both can be paused and destroyed."""
+    host = tiny_host
+    host.command("create spin")
+    host.command("create other")
+    assert host.guests() == {"tiny": "running", "other": "running"}
+    host.command("pause tiny")
+    assert host.guests()["tiny"] == "paused"
+    host.command("unpause tiny")
+    host.command("destroy tiny")
+    host.command("create halt")
+    host.command("destroy tiny")
+    host.command("destroy other")
+    assert host.free_pages() == host.pages_before
+
+
+def test_linux_whole_life(new_host):
+    """Boot to a shell, network, a clean reboot, a power-off; then all memory is back."""
+    host = new_host(files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).boot()
+    before = host.free_pages()
+    host.line.send("create -c web\r")
+    host.expect("godwit-guest: ready", 180)
+    host.line.send("\r")
+    host.line.send("echo sum $((6*7))\r")
+    host.expect(r"sum 42")
+    host.line.send("cat /sys/devices/system/clocksource/clocksource0/current_clocksource\r")
+    host.expect(r"(kvm-clock|tsc)")
+    host.line.send("\x1d")
+    host.wait_prompt()
+    assert "Linux version" in bed.wait_guest(GUEST_IP)
+    warnings = bed.ssh(GUEST_IP, "dmesg | grep -iE 'BUG|WARNING:|Oops|Call Trace|unstable|unchecked MSR|rcu.*stall' || true")
+    assert not warnings.strip(), warnings
+    assert bed.ssh(GUEST_IP, "cat /proc/interrupts").count("MSI") >= 2
+    assert int(bed.ssh(GUEST_IP, "head -c 4096 /dev/hwrng | wc -c")) == 4096
+    # Pause: it does nothing; unpause: it goes on.
+    host.command("pause web")
+    assert " 100% packet loss" in bed.run("ping", "-n", "-c", "2", "-W", "1", GUEST_IP, check=False).stdout
+    host.command("unpause web")
+    assert "ok" in bed.ssh(GUEST_IP, "echo ok")
+    host.line.send("console web\r")
+    host.line.send("\rreboot\r")
+    host.expect("godwit-guest: ready", 180)
+    host.line.send("\rpoweroff\r")
+    host.expect(r"\n" + re.escape(host.prompt), 60)
+    assert host.guests() == {}
+    assert host.free_pages() == before
+    # The power button, then the memory again.
+    host.command("create web")
+    bed.wait_guest(GUEST_IP)
+    host.command("shutdown web")
+    host.expect(r"guest web .*(shut|ended|off)", 60)
+    end = time.monotonic() + 30
+    while host.guests():
+        assert time.monotonic() < end
+    assert host.free_pages() == before
+
+
+def test_console_scroll_back(pair):
+    """What the guest prints while nobody looks is there at the next look, and never at the prompt."""
+    bed.ssh(GUEST_IP, "echo nobody-sees-this-$((1000+234)) > /dev/ttyS0")
+    pair.alpha.line.skip()
+    assert "nobody-sees" not in pair.alpha.command("info")
+    pair.alpha.line.send("console web\r")
+    pair.alpha.expect("nobody-sees-this-1234")
+    pair.alpha.line.send("\x1d")
+    pair.alpha.wait_prompt()
+
+
+def test_several_guests_at_once(new_host):
+    files = {f"g{n}.cfg": bed.guest_config(f"g{n}", 96, f"52:54:00:77:03:0{n}", f"10.77.0.13{n}") for n in range(3)}
+    host = new_host(files=files, guests=[f"g{n}.cfg" for n in range(3)], memory=1024).boot()
+    for n in range(3):
+        bed.wait_guest(f"10.77.0.13{n}", 240)
+    assert host.guests() == {f"g{n}": "running" for n in range(3)}
+    # They reach each other over the switch inside.
+    assert " 0% packet loss" in bed.ssh("10.77.0.130", "ping -c 3 10.77.0.132")
+    host.command("destroy g1")
+    assert "ok" in bed.ssh("10.77.0.132", "echo ok")
+
+
+def test_transfer_through_the_guest(pair):
+    """100 MB in and out, by ssh, with a checksum on both sides."""
+    size = 100_000_000
+    make = f"head -c {size} /dev/urandom > /tmp/x && sha256sum /tmp/x | cut -d' ' -f1"
+    text = bed.ssh(GUEST_IP, "mount -t tmpfs -o size=120M t /tmp 2>/dev/null; " + make, timeout=200).split()[-1]
+    ssh = " ".join(f"'{w}'" for w in bed.ssh_command(GUEST_IP, "cat /tmp/x"))
+    got = bed.run("sh", "-c", f"{ssh} | sha256sum | cut -d' ' -f1", timeout=300).stdout.strip()
+    bed.ssh(GUEST_IP, "rm /tmp/x")
+    assert got == text
