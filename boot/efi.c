@@ -5,6 +5,7 @@
  */
 #include "boot/efi_boot.h"
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/init.h"
 #include "boot/main.h"
 #include "drivers/serial.h"
@@ -90,7 +91,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 	struct boot_info *info = &boot_info;
 	EFI_BOOT_SERVICES *bs = system->BootServices;
 
-	info->entry_tsc = cpu_entry_tsc();
+	info->entry_tsc = tsc_read();
 	log_set_early_sink(serial_panic_write);
 	/* The firmware's watchdog would reset the machine after five minutes. */
 	bs->SetWatchdogTimer(0, 0, 0, NULL);

@@ -25,7 +25,7 @@ static void memory_init(const struct boot_info *info)
 	for (u32 i = 0; i < info->memory_count; i++)
 		paging_map_memory(info->memory[i].base, info->memory[i].bytes);
 	paging_start();
-	lapic_init();
+	apic_init();
 	smp_park_others();
 	for (u32 i = 0; i < info->free_count; i++)
 		pages_add(info->free[i].base, info->free[i].bytes);

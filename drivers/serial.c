@@ -176,6 +176,12 @@ bool serial_poll(void)
 	return ring_used(&receive) || (!have_interrupt && ring_used(&transmit));
 }
 
+bool serial_drain(void)
+{
+	serial_poll();
+	return !absent && ring_used(&transmit) != 0;
+}
+
 static void panic_put(u8 byte)
 {
 	for (u32 i = 0; i < PANIC_SPINS; i++)

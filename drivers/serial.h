@@ -17,6 +17,8 @@ void serial_write(const char *text, size_t len);
 size_t serial_read(u8 *buf, size_t size);
 /* Moves bytes between the rings and the UART; returns true if there is more to do soon. */
 bool serial_poll(void);
+/* The same for who waits until all is out; true while something is left to send. */
+bool serial_drain(void);
 /* Straight to the UART, polling: early boot and panic. */
 void serial_panic_write(const char *text, size_t len);
 

@@ -109,8 +109,10 @@ static void log_vwrite(enum log_level level, const char *fmt, va_list ap)
 	line[n++] = '\n';
 	locked = log_acquire();
 	append(line, n);
-	if (sink)
+	if (sink) {
 		sink(line, n);
+		read_until = head;
+	}
 	if (locked)
 		spin_unlock(&log_lock);
 }

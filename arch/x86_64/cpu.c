@@ -3,7 +3,7 @@
 #include "arch/x86_64/cpu.h"
 
 #include "arch/x86_64/init.h"
-#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/apic.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/regs.h"
@@ -82,7 +82,7 @@ void cpu_kick(u32 index)
 	atomic_or(&cpu->pending, CPU_PENDING_KICK);
 	/* Who kicks itself is awake, and looks at pending before it sleeps or enters a guest. */
 	if (cpu != cpu_self())
-		lapic_ipi(cpu->apic_id, LAPIC_FIXED | VECTOR_KICK);
+		apic_ipi(cpu->apic_id, APIC_FIXED | VECTOR_KICK);
 }
 
 u32 cpu_take_pending(void)

@@ -8,8 +8,7 @@
 
 #include "types.h"
 
-/* Before anything: the TSC at the UEFI entry; the size of the pool that paging_init() will want. */
-u64 cpu_entry_tsc(void);
+/* Before ExitBootServices: the size of the pool that paging_init() will want. */
 u64 paging_pool_pages(hpa_t memory_end);
 /* Leaves the firmware's stack for good. */
 noreturn void startup_switch_stack(noreturn void (*next)(void *arg), void *arg);
@@ -25,7 +24,7 @@ void paging_start(void);
 void paging_pool_release(void);
 
 /* The local APIC, then INIT to all others, who may still run the firmware's code. */
-void lapic_init(void);
+void apic_init(void);
 void smp_park_others(void);
 /* Host tables; what is missing or broken is logged and left empty. */
 void acpi_init(hpa_t rsdp);

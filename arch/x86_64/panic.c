@@ -4,7 +4,7 @@
  * any state: takes no locks that it may not get, and trusts no pointer that it did not check.
  */
 #include "arch/x86_64/init.h"
-#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/apic.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/regs.h"
@@ -48,7 +48,7 @@ static void panic_begin(void)
 	if (atomic_swap(&owner, 1))
 		halt();
 	log_set_panicking();
-	lapic_ipi_others(LAPIC_NMI);
+	apic_ipi_others(APIC_NMI);
 }
 
 static const char *cpu_text(char *buf, size_t size)

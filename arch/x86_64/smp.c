@@ -6,7 +6,7 @@
 #include "arch/x86_64/acpi.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/init.h"
-#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/apic.h"
 #include "arch/x86_64/paging.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/regs.h"
@@ -32,7 +32,7 @@ static u64 arrival_tsc;
 void smp_park_others(void)
 {
 	parked_tsc = tsc_read(); /* there is no clock yet */
-	lapic_ipi_others(LAPIC_INIT);
+	apic_ipi_others(APIC_INIT);
 }
 
 void smp_init(hpa_t page)
@@ -51,7 +51,7 @@ static noreturn void smp_entry(struct cpu_block *block)
 {
 	cpu_block_load(block);
 	cpu_control_init();
-	lapic_cpu_init();
+	apic_cpu_init();
 	cpu_register(&block->area);
 	/* From here on the starter goes on, with the next CPU or with its own work. */
 	store_release(&arrival_tsc, tsc_read());
@@ -119,7 +119,7 @@ static bool start_cpu(u32 apic_id)
 {
 	hpa_t page = pages_alloc(CPU_BLOCK_ORDER);
 	struct cpu_block *block;
-	u32 startup = LAPIC_STARTUP | (u32)(trampoline >> PAGE_SHIFT);
+	u32 startup = APIC_STARTUP | (u32)(trampoline >> PAGE_SHIFT);
 	u64 before = tsc_read();
 
 	if (page == HPA_NONE)
@@ -129,12 +129,12 @@ static bool start_cpu(u32 apic_id)
 	block->area.cpu.apic_id = apic_id;
 	WRITE_ONCE(arrival_tsc, 0);
 	trampoline_prepare(block);
-	lapic_ipi(apic_id, startup);
+	apic_ipi(apic_id, startup);
 	if (!arrived_by(time_ns() + STARTUP_WAIT_NS)) {
-		lapic_ipi(apic_id, startup);
+		apic_ipi(apic_id, startup);
 		if (!arrived_by(time_ns() + ONLINE_WAIT_NS)) {
 			/* Put it back to sleep: coming late, it would take the next one's stack. */
-			lapic_ipi(apic_id, LAPIC_INIT);
+			apic_ipi(apic_id, APIC_INIT);
 			return false;
 		}
 	}

@@ -7,7 +7,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/init.h"
 #include "arch/x86_64/io.h"
-#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/apic.h"
 #include "arch/x86_64/percpu.h"
 #include "compiler.h"
 #include "lib/log.h"
@@ -32,11 +32,6 @@ u64 tsc_read(void)
 	/* LFENCE: not before what comes earlier in the program (SDM 2, RDTSC). */
 	__asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
 	return (u64)high << 32 | low;
-}
-
-u64 cpu_entry_tsc(void)
-{
-	return tsc_read();
 }
 
 u64 tsc_khz(void)
@@ -85,7 +80,7 @@ static struct sample sample_take(u16 port)
 	for (int i = 0; i < 8; i++) {
 		u64 before = tsc_read();
 		u32 pm = port_read32(port) & PM_TIMER_MASK;
-		u32 left = lapic_timer_left();
+		u32 left = apic_timer_left();
 		u64 width = tsc_read() - before;
 
 		if (width >= best_width)
@@ -123,14 +118,14 @@ static void calibrate(u16 port)
 	u64 ns;
 	u64 lapic_ticks;
 
-	lapic_timer_start(~0u);
+	apic_timer_start(~0u);
 	from = sample_take(port);
 	do {
 		cpu_relax();
 		to = sample_take(port);
 		ns = pm_ticks(&from, &to) * NS_PER_S / PM_TIMER_HZ;
 	} while (ns < CALIBRATION_NS);
-	lapic_timer_start(0);
+	apic_timer_start(0);
 	frequency_khz = khz_by_cpuid();
 	if (!frequency_khz)
 		frequency_khz = (to.tsc - from.tsc) * 1000000 / ns;
@@ -148,7 +143,7 @@ void time_init(u64 entry_tsc, u64 wall_time_s)
 	base_wall_s = wall_time_s;
 	calibrate(port);
 	assert(frequency_khz >= 1000 && frequency_khz < 100000000);
-	assert(lapic_timer_has_deadline() || lapic_ticks_per_ns);
+	assert(apic_timer_has_deadline() || lapic_ticks_per_ns);
 	ns_per_tick = (1000000ull << 32) / frequency_khz;
 	ticks_per_ns = (frequency_khz << 32) / 1000000;
 	log_set_clock(time_ns);
@@ -159,20 +154,20 @@ static void timer_arm(u64 deadline_ns)
 	u64 now;
 	u64 ticks;
 
-	if (lapic_timer_has_deadline()) {
+	if (apic_timer_has_deadline()) {
 		/* Past the rounding of both conversions: not a moment early. */
-		lapic_timer_deadline(deadline_ns ? base_tsc + ns_to_tsc(deadline_ns + 2) : 0);
+		apic_timer_deadline(deadline_ns ? base_tsc + ns_to_tsc(deadline_ns + 2) : 0);
 		return;
 	}
 	if (!deadline_ns) {
-		lapic_timer_start(0);
+		apic_timer_start(0);
 		return;
 	}
 	now = time_ns();
 	/* A far deadline comes early, in pieces: whoever waits looks at the clock anyway. */
 	ticks = deadline_ns > now ? scale(MIN(deadline_ns - now, 4 * NS_PER_S), lapic_ticks_per_ns) :
 				    0;
-	lapic_timer_start((u32)MAX(MIN(ticks, ~0u), 1));
+	apic_timer_start((u32)MAX(MIN(ticks, ~0u), 1));
 }
 
 void cpu_timer_set(u64 deadline_ns)

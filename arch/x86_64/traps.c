@@ -9,7 +9,7 @@
 
 #include "arch/x86_64/init.h"
 #include "arch/x86_64/io.h"
-#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/apic.h"
 #include "arch/x86_64/percpu.h"
 #include "arch/x86_64/regs.h"
 #include "compiler.h"
@@ -173,7 +173,7 @@ static void handle_interrupt(u8 vector)
 		irq_note(vector);
 		break;
 	}
-	lapic_eoi();
+	apic_eoi();
 }
 
 void trap_dispatch(struct trap_frame *frame)

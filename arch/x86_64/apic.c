@@ -3,7 +3,7 @@
  * The local APIC. Every function acts on the APIC of the CPU that calls it; interrupts are off, or
  * we are in a handler.
  */
-#include "arch/x86_64/lapic.h"
+#include "arch/x86_64/apic.h"
 
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/init.h"
@@ -15,7 +15,7 @@
 #include "lib/log.h"
 
 /* Register offsets of the MMIO page (SDM 3 table 10-1); x2APIC's MSRs are offset / 16. */
-enum lapic_registers {
+enum apic_registers {
 	LAPIC_TPR = 0x80,
 	LAPIC_EOI = 0xb0,
 	LAPIC_SVR = 0xf0,
@@ -47,14 +47,14 @@ static bool x2apic;
 static bool tsc_deadline;
 static u8 *mmio;
 
-static u32 lapic_read(u32 reg)
+static u32 apic_read(u32 reg)
 {
 	if (x2apic)
 		return (u32)msr_read(MSR_X2APIC + reg / 16);
 	return mmio_read32(mmio + reg);
 }
 
-static void lapic_write(u32 reg, u32 value)
+static void apic_write(u32 reg, u32 value)
 {
 	if (x2apic)
 		msr_write(MSR_X2APIC + reg / 16, value);
@@ -65,16 +65,16 @@ static void lapic_write(u32 reg, u32 value)
 /* Silences the sources that we don't use. The number of LVT entries is in the version register. */
 static void lvt_init(void)
 {
-	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER | (tsc_deadline ? LVT_TSC_DEADLINE : 0));
-	lapic_write(LAPIC_LVT_LINT0, LVT_MASKED);
-	lapic_write(LAPIC_LVT_LINT1, LVT_NMI);
-	lapic_write(LAPIC_LVT_ERROR, LVT_MASKED);
-	lapic_write(LAPIC_LVT_PERFORMANCE, LVT_MASKED);
-	lapic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
-	lapic_write(LAPIC_TIMER_INITIAL, 0);
+	apic_write(LAPIC_LVT_TIMER, VECTOR_TIMER | (tsc_deadline ? LVT_TSC_DEADLINE : 0));
+	apic_write(LAPIC_LVT_LINT0, LVT_MASKED);
+	apic_write(LAPIC_LVT_LINT1, LVT_NMI);
+	apic_write(LAPIC_LVT_ERROR, LVT_MASKED);
+	apic_write(LAPIC_LVT_PERFORMANCE, LVT_MASKED);
+	apic_write(LAPIC_TIMER_DIVIDE, DIVIDE_BY_1);
+	apic_write(LAPIC_TIMER_INITIAL, 0);
 }
 
-void lapic_cpu_init(void)
+void apic_cpu_init(void)
 {
 	u64 base = msr_read(MSR_APIC_BASE) | APIC_BASE_ENABLE;
 
@@ -82,15 +82,15 @@ void lapic_cpu_init(void)
 	msr_write(MSR_APIC_BASE, base);
 	if (x2apic)
 		msr_write(MSR_APIC_BASE, base | APIC_BASE_X2APIC);
-	lapic_write(LAPIC_TPR, 0);
-	lapic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+	apic_write(LAPIC_TPR, 0);
+	apic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	lvt_init();
 	/* An interrupt that the firmware took but didn't acknowledge would block all of ours. */
 	for (u32 i = 0; i < 8; i++)
-		lapic_eoi();
+		apic_eoi();
 }
 
-void lapic_init(void)
+void apic_init(void)
 {
 	struct cpuid_regs features = cpuid_read(1, 0);
 
@@ -99,12 +99,12 @@ void lapic_init(void)
 	if (!x2apic)
 		mmio = paging_map_device(ALIGN_DOWN(msr_read(MSR_APIC_BASE), PAGE_SIZE) &
 					 (BIT(52) - 1), PAGE_SIZE);
-	lapic_cpu_init();
+	apic_cpu_init();
 }
 
-void lapic_eoi(void)
+void apic_eoi(void)
 {
-	lapic_write(LAPIC_EOI, 0);
+	apic_write(LAPIC_EOI, 0);
 }
 
 static void icr_write(u32 apic_id, u32 command)
@@ -115,46 +115,41 @@ static void icr_write(u32 apic_id, u32 command)
 		msr_write(MSR_X2APIC + LAPIC_ICR / 16, (u64)apic_id << 32 | command);
 		return;
 	}
-	while (lapic_read(LAPIC_ICR) & ICR_PENDING)
+	while (apic_read(LAPIC_ICR) & ICR_PENDING)
 		cpu_relax();
-	lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
-	lapic_write(LAPIC_ICR, command);
+	apic_write(LAPIC_ICR_HIGH, apic_id << 24);
+	apic_write(LAPIC_ICR, command);
 }
 
-void lapic_ipi(u32 apic_id, u32 command)
+void apic_ipi(u32 apic_id, u32 command)
 {
 	icr_write(apic_id, command);
 }
 
-void lapic_ipi_others(u32 command)
+void apic_ipi_others(u32 command)
 {
 	if (x2apic || mmio) /* a panic may come before there is an APIC to use */
 		icr_write(0, command | ICR_OTHERS);
 }
 
-void lapic_timer_start(u32 ticks)
+void apic_timer_start(u32 ticks)
 {
-	lapic_write(LAPIC_TIMER_INITIAL, ticks);
+	apic_write(LAPIC_TIMER_INITIAL, ticks);
 }
 
-u32 lapic_timer_left(void)
+u32 apic_timer_left(void)
 {
-	return lapic_read(LAPIC_TIMER_CURRENT);
+	return apic_read(LAPIC_TIMER_CURRENT);
 }
 
-bool lapic_timer_has_deadline(void)
+bool apic_timer_has_deadline(void)
 {
 	return tsc_deadline;
 }
 
-void lapic_timer_deadline(u64 tsc)
+void apic_timer_deadline(u64 tsc)
 {
 	/* Orders the MSR after the LVT's MMIO write (SDM 3 10.5.4.1). */
 	memory_barrier();
 	msr_write(MSR_TSC_DEADLINE, tsc);
-}
-
-const char *lapic_mode_name(void)
-{
-	return x2apic ? "x2APIC" : "xAPIC";
 }
