@@ -126,8 +126,12 @@ static err_t on_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t e
 	if (t->rx_head - t->rx_tail + pbuf_clen(p) > RX_QUEUE_PBUFS)
 		return ERR_MEM;
 	while (p) {
-		struct pbuf *rest = pbuf_dechain(p);
+		struct pbuf *rest = p->next;
 
+		if (rest) {
+			pbuf_ref(rest); /* or it would go with the chain's own reference */
+			(void)pbuf_dechain(p);
+		}
 		if (p->len)
 			t->rx[t->rx_head++ % RX_QUEUE_PBUFS] = p;
 		else
