@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is refused, by name, before any memory is sent; the guest runs on at the source and the peer keeps nothing."""
+import re
+import socket
+import struct
+
+import pytest
+
+import bed
+from conftest import ALPHA_IP, BETA_IP, GUEST_IP, OUT, PEERS, started
+
+PORT = 8002
+
+
+def refused(source, guest, target, pattern):
+    with pytest.raises(bed.Trouble) as trouble:
+        source.migrate(guest, target, "--live")
+    assert re.search(pattern, source.line.tail(6)), f"no /{pattern}/ in\n{source.line.tail(6)}\n{trouble.value}"
+    assert source.guests()[guest] == "running"
+
+
+def test_unknown_peer(pair):
+    refused(pair.alpha, "web", "gamma", "gamma is no peer: add it")
+    refused(pair.alpha, "web", "10.77.0.77", "10.77.0.77 is no peer: add it")
+
+
+def test_peer_is_down(pair, segment):
+    segment.link(pair.beta.tap, False)
+    refused(pair.alpha, "web", "beta", r"web was not moved to beta")
+    segment.link(pair.beta.tap, True)
+    pair.alpha.migrate("web", "beta", "--live")
+
+
+def test_not_allowed_by_the_peer(pair, new_host):
+    """delta knows nobody: it takes no guest although alpha's side is willing."""
+    delta = new_host("delta", "10.77.0.20", peers={"alpha": ALPHA_IP}, memory=512,
+                     files={"t.cfg": bed.guest_config("t", 64, "52:54:00:77:04:01", "10.77.0.140")}).boot()
+    delta.command("create t")
+    refused(delta, "t", "alpha", r"t was not moved to alpha")
+    assert "t" not in pair.alpha.guests()
+
+
+def test_no_room(pair, new_host):
+    """A peer with too little memory says how much it has and how much is needed."""
+    files = {"big.cfg": bed.guest_config("big", 700, "52:54:00:77:04:02", "10.77.0.141")}
+    small = new_host("small", "10.77.0.21", peers={"big": "10.77.0.22"}, memory=512).boot()
+    big = new_host("big", "10.77.0.22", peers={"small": "10.77.0.21"}, memory=1200, files=files).boot()
+    before = small.free_pages()
+    big.command("create big")
+    refused(big, "big", "small", r"small has .* of memory free, and big needs 700 MiB")
+    assert small.free_pages() == before
+
+
+def test_missing_cpu_feature(new_host):
+    """A guest that was shown AVX2 does not move to a host without it."""
+    files = {"web.cfg": bed.guest_config("web", 64, "52:54:00:77:04:03", "10.77.0.142")}
+    poor = new_host("poor", "10.77.0.23", peers={"rich": "10.77.0.24"}, memory=512, cpu="max,avx2=off").boot()
+    rich = new_host("rich", "10.77.0.24", peers={"poor": "10.77.0.23"}, memory=512, files=files).boot()
+    rich.command("create web")
+    refused(rich, "web", "poor", r"poor lacks .*avx2.*, which web was shown")
+    assert poor.guests() == {}
+
+
+def test_name_and_mac_clashes(pair):
+    alpha, beta = pair.alpha, pair.beta
+    alpha.command("create small")
+    beta.command("create small")
+    refused(alpha, "small", "beta", "there is a guest named small")
+    for host in (alpha, beta):
+        host.command("destroy small")
+
+
+def test_mac_clash(new_host):
+    mac = "52:54:00:77:04:04"
+    one = new_host("one", "10.77.0.25", peers={"two": "10.77.0.26"}, memory=512,
+                   files={"a.cfg": bed.guest_config("a", 64, mac, "10.77.0.143").replace("8000-", "8001-")}).boot()
+    two = new_host("two", "10.77.0.26", peers={"one": "10.77.0.25"}, memory=512,
+                   files={"b.cfg": bed.guest_config("b", 64, mac, "10.77.0.144")}).boot()
+    one.command("create a")
+    two.command("create b")
+    refused(one, "a", "two", f"guest b has the same MAC {mac}")
+
+
+def send_raw(target, source_ip, data, segment):
+    """Sends bytes to the migration port from an address that this machine takes for the moment; returns the answer."""
+    if source_ip:
+        bed.run("ip", "address", "add", f"{source_ip}/24", "dev", segment.name)
+    try:
+        with socket.create_connection((target, PORT), timeout=20, source_address=(source_ip or bed.NODE_IP, 0)) as sock:
+            sock.settimeout(30)
+            try:
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+                answer = b""
+                while chunk := sock.recv(4096):
+                    answer += chunk
+                return answer
+            except ConnectionError:
+                return b""
+    finally:
+        if source_ip:
+            bed.run("ip", "address", "del", f"{source_ip}/24", "dev", segment.name)
+
+
+def test_strangers_are_turned_away(pair, segment):
+    assert send_raw(ALPHA_IP, None, b"GET / HTTP/1.0\r\n\r\n", segment) == b""
+    log = pair.alpha.command("dmesg")
+    assert re.search(re.escape(bed.NODE_IP), log), log[-500:]
+
+
+STREAMS = {
+    "nothing": b"",
+    "http": b"GET / HTTP/1.0\r\n\r\n",
+    "zeros": bytes(4096),
+    "ones": b"\xff" * 65536,
+    "huge record": struct.pack("<IIQ", 1, 0xffffffff, 0) * 64,
+    "text": b"\n" * 100000,
+}
+
+
+@pytest.fixture(scope="module")
+def lonely(segment):
+    """A host whose only peer is an address that the test itself speaks from."""
+    host = bed.Host(segment, "lonely", "10.77.0.30", OUT / "lonely", number=30, memory=512, peers={"tester": "10.77.0.31"})
+    started.append(host)
+    host.boot()
+    yield host
+    host.kill()
+    started.remove(host)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_garbage_streams(lonely, segment, name):
+    before = lonely.free_pages()
+    send_raw(lonely.ip, "10.77.0.31", STREAMS[name], segment)
+    assert lonely.guests() == {}
+    assert lonely.free_pages() == before
+
+
+def test_ssh_still_works_after_all(pair):
+    assert pair.alpha.guests()["web"] == "running" and BETA_IP and PEERS
+    assert "ok" in bed.ssh(GUEST_IP, "echo ok")
