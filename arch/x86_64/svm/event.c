@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Interrupts and exceptions on their way into the guest. On the vCPU's CPU, or while it does not run.
+ *
+ * One event at a time waits in sv->event; it goes in by EVENTINJ (APM 2 15.20) at the next entry.
+ * If its delivery itself caused the exit, EXITINTINFO (15.7.2) has it, and it waits again.
+ */
+#include "arch/x86_64/svm/svm.h"
+#include "lib/log.h"
+
+/* Vectors below it are exceptions; what QEMU reports as an exception above it was an interrupt. */
+#define FIRST_IRQ_VECTOR 32
+
+/* The CPU would refuse others with VMEXIT_INVALID (15.20). */
+bool svm_event_valid(const struct vm_event *event)
+{
+	switch ((enum event_type)event->type) {
+	case EVENT_NONE:
+	case EVENT_IRQ:
+		return !event->has_error_code;
+	case EVENT_NMI:
+		return !event->has_error_code;
+	case EVENT_EXCEPTION:
+		return event->vector < FIRST_IRQ_VECTOR && event->vector != VECTOR_NMI;
+	case EVENT_SOFT_INT:
+		/* Never saved: the INT n is executed again instead (svm_event_exit). */
+		return false;
+	}
+	return false;
+}
+
+/* What two exceptions in a row make (APM 2 8.2.9, table 8-4). */
+static bool is_contributory(u8 vector)
+{
+	return vector == 0 || (vector >= 10 && vector <= 13);
+}
+
+static bool makes_double_fault(u8 first, u8 second)
+{
+	if (first == VECTOR_PF)
+		return second == VECTOR_PF || is_contributory(second);
+	return is_contributory(first) && is_contributory(second);
+}
+
+/*
+ * An exception while another event waits (its delivery was interrupted by the exit). Two
+ * exceptions make a double fault or the second one wins, as the instruction or the delivery that
+ * raised the first comes again. An interrupt would be lost that way, so it stays, and what
+ * interrupted its delivery happens again. A fault in a double fault's delivery stays a double
+ * fault here: the guest spins in exits until somebody stops it, and hurts only itself.
+ */
+static void merge_exception(struct vm_event *waiting, struct vm_event event)
+{
+	if (waiting->type != EVENT_EXCEPTION || waiting->vector == VECTOR_DF)
+		return;
+	if (!makes_double_fault(waiting->vector, event.vector)) {
+		*waiting = event;
+		return;
+	}
+	*waiting = (struct vm_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DF, .has_error_code = 1 };
+}
+
+void svm_inject(struct vcpu *vcpu, struct vm_event event)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+
+	if (sv->event.type != EVENT_NONE) {
+		assert(event.type == EVENT_EXCEPTION);
+		merge_exception(&sv->event, event);
+		return;
+	}
+	assert(event.type == EVENT_SOFT_INT || svm_event_valid(&event));
+	sv->event = event;
+}
+
+bool svm_event_pending(const struct vcpu *vcpu)
+{
+	return svm_of(vcpu)->event.type != EVENT_NONE;
+}
+
+bool svm_irq_ready(const struct vcpu *vcpu)
+{
+	const struct svm_vcpu *sv = svm_of(vcpu);
+
+	return vcpu->regs.rflags & RFLAGS_IF && !(sv->vmcb->control.shadow & SHADOW_ACTIVE) &&
+	       sv->event.type == EVENT_NONE;
+}
+
+/*
+ * A virtual interrupt that is never delivered: it exits instead, at the moment when the guest
+ * could take it (15.21.4). The TPR is looked at in the LAPIC's model, so not here.
+ */
+void svm_request_irq_window(struct vcpu *vcpu, bool on)
+{
+	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	u64 window = VINTR_IRQ | VINTR_PRIO(0xf) | VINTR_IGNORE_TPR;
+
+	if (on) {
+		vmcb->control.vintr |= window;
+		vmcb->control.intercept_misc1 |= INTERCEPT_VINTR;
+	} else {
+		vmcb->control.vintr &= ~window;
+		vmcb->control.intercept_misc1 &= ~(u32)INTERCEPT_VINTR;
+	}
+	vmcb_touched(vmcb, CLEAN_TPR | CLEAN_I);
+}
+
+/*
+ * Also single-stepping: a guest that steps over what we emulate gets its #DB as if the CPU had
+ * executed it.
+ */
+void svm_insn_done(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+	struct vmcb *vmcb = sv->vmcb;
+
+	vmcb->control.shadow &= ~SHADOW_ACTIVE;
+	if (likely(!(vcpu->regs.rflags & RFLAGS_TF)))
+		return;
+	vmcb->state.dr6 |= BIT(14); /* BS */
+	vmcb_touched(vmcb, CLEAN_DRX);
+	svm_inject(vcpu, (struct vm_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DB });
+}
+
+/*
+ * While an NMI's handler runs, its IRET exits. It is executed after that exit, so NMIs stay blocked
+ * until an exit at another RIP.
+ */
+void svm_set_nmi_blocked(struct svm_vcpu *sv, bool blocked)
+{
+	sv->nmi_blocked = blocked;
+	sv->nmi_iret = false;
+	if (blocked)
+		sv->vmcb->control.intercept_misc1 |= INTERCEPT_IRET;
+	else
+		sv->vmcb->control.intercept_misc1 &= ~(u32)INTERCEPT_IRET;
+	vmcb_touched(sv->vmcb, CLEAN_I);
+}
+
+void svm_iret_exit(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+
+	sv->nmi_iret = true;
+	sv->nmi_iret_rip = vcpu->regs.rip;
+	sv->vmcb->control.intercept_misc1 &= ~(u32)INTERCEPT_IRET;
+	vmcb_touched(sv->vmcb, CLEAN_I);
+}
+
+static u64 encode(const struct vm_event *event)
+{
+	static const u8 types[] = {
+		[EVENT_IRQ] = INJ_INTR,
+		[EVENT_NMI] = INJ_NMI,
+		[EVENT_EXCEPTION] = INJ_EXCEPTION,
+		[EVENT_SOFT_INT] = INJ_SOFT_INT,
+	};
+	u64 inj = event->vector | (u64)types[event->type] << 8 | INJ_VALID;
+
+	if (event->has_error_code)
+		inj |= INJ_HAS_ERROR | (u64)event->error_code << 32;
+	return inj;
+}
+
+void svm_event_enter(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+	struct vmcb_control *control = &sv->vmcb->control;
+
+	sv->injected = sv->event;
+	if (likely(sv->event.type == EVENT_NONE)) {
+		control->event_inj = 0;
+		return;
+	}
+	control->event_inj = encode(&sv->event);
+	/* The pushed RIP of a software interrupt is nRIP's where there is one (15.20). */
+	control->next_rip = vcpu->regs.rip;
+	if (sv->event.type == EVENT_NMI && !sv->nmi_blocked)
+		svm_set_nmi_blocked(sv, true);
+	sv->event.type = EVENT_NONE;
+}
+
+/* EXITINTINFO -> event. EVENT_NONE: the instruction that raised it is executed again instead. */
+static struct vm_event interrupted_event(const struct svm_vcpu *sv, u64 info)
+{
+	struct vm_event event = { .type = EVENT_NONE, .vector = info & INJ_VECTOR };
+
+	switch (INJ_TYPE(info)) {
+	case INJ_NMI:
+		event.type = EVENT_NMI;
+		break;
+	case INJ_EXCEPTION:
+		/*
+		 * INT3 and INTO: RIP is at the instruction, unless the event was injected. QEMU:
+		 * an interrupt that V_IRQ delivered has this type; reinjected so it is invalid.
+		 */
+		if (event.vector >= FIRST_IRQ_VECTOR)
+			event.type = EVENT_IRQ;
+		else if ((event.vector != VECTOR_BP && event.vector != VECTOR_OF) ||
+			 sv->injected.type == EVENT_EXCEPTION)
+			event.type = EVENT_EXCEPTION;
+		break;
+	case INJ_SOFT_INT:
+		if (sv->injected.type == EVENT_SOFT_INT)
+			event.type = EVENT_SOFT_INT;
+		break;
+	default:
+		event.type = EVENT_IRQ;
+		break;
+	}
+	if (event.type == EVENT_EXCEPTION && info & INJ_HAS_ERROR) {
+		event.has_error_code = 1;
+		event.error_code = (u32)(info >> 32);
+	}
+	return event;
+}
+
+void svm_event_exit(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+	u64 info = sv->vmcb->control.exit_int_info;
+
+	if (unlikely(sv->nmi_iret) && vcpu->regs.rip != sv->nmi_iret_rip)
+		svm_set_nmi_blocked(sv, false);
+	if (unlikely(info & INJ_VALID))
+		sv->event = interrupted_event(sv, info);
+}

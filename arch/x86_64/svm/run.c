@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Entering a guest and coming back. On the vCPU's CPU, interrupts off; struct svm_cpu belongs to
+ * its CPU alone.
+ *
+ * The TLB's rules (APM 2 15.15.2, 15.16):
+ * - Translations are tagged with an ASID, so a vCPU that runs with an ASID that this CPU has not
+ *   used since its last whole flush starts with none. ASIDs are given out in order; when they are
+ *   used up, a new generation begins with a flush of everything.
+ * - An ASID is worth something only on the CPU that gave it and in its generation: a vCPU that
+ *   comes to another CPU, or back to one, gets a new one.
+ * - Who changes nested tables or takes rights away calls svm_flush_tlb(): the next entry flushes
+ *   this ASID's entries (FlushByAsid), or uses a new ASID where the CPU can't.
+ * - VMCB clean bits: none when the VMCB was last used on another CPU, or never.
+ */
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/fpu.h"
+#include "arch/x86_64/svm/svm.h"
+#include "lib/log.h"
+
+struct svm_cpu {
+	u64 generation; /* from 1 */
+	u32 next_asid;
+	u64 tsc_aux;    /* what the MSR has */
+};
+
+static struct svm_cpu cpus[CPUS_MAX];
+
+void svm_run_cpu_on(struct cpu *cpu)
+{
+	struct svm_cpu *own = &cpus[cpu->index];
+
+	/* Used up: the first entry begins a generation, with a flush, whatever ran here before. */
+	own->next_asid = svm_features.asids;
+	own->generation = 1;
+	own->tsc_aux = 0;
+	if (svm_features.rdtscp)
+		msr_write(MSR_TSC_AUX, 0);
+}
+
+void svm_flush_tlb(struct vcpu *vcpu)
+{
+	svm_of(vcpu)->flush = true;
+}
+
+static void take_asid(struct svm_cpu *own, struct svm_vcpu *sv)
+{
+	struct vmcb_control *control = &sv->vmcb->control;
+
+	if (own->next_asid >= svm_features.asids) {
+		own->generation++;
+		own->next_asid = 1;
+		control->tlb_control = TLB_FLUSH_ALL;
+	}
+	control->asid = own->next_asid++;
+	sv->asid_generation = own->generation;
+	vmcb_touched(sv->vmcb, CLEAN_ASID);
+}
+
+static void prepare_tlb(u32 cpu, struct svm_vcpu *sv)
+{
+	struct svm_cpu *own = &cpus[cpu];
+
+	sv->vmcb->control.tlb_control = TLB_KEEP;
+	if (unlikely(sv->last_cpu != cpu)) {
+		sv->last_cpu = cpu;
+		sv->asid_generation = 0;
+		vmcb_touched(sv->vmcb, ~0u);
+	}
+	if (likely(sv->asid_generation == own->generation && !sv->flush))
+		return;
+	if (sv->asid_generation == own->generation && svm_features.flush_by_asid)
+		sv->vmcb->control.tlb_control = TLB_FLUSH_GUEST;
+	else
+		take_asid(own, sv);
+	sv->flush = false;
+	assert(sv->vmcb->control.asid > 0 && sv->vmcb->control.asid < svm_features.asids);
+}
+
+/* RDTSCP and RDPID read it; nothing switches it for us (15.5.1 lists what is switched). */
+static void load_tsc_aux(u32 cpu, const struct svm_vcpu *sv)
+{
+	if (likely(cpus[cpu].tsc_aux == sv->tsc_aux))
+		return;
+	cpus[cpu].tsc_aux = sv->tsc_aux;
+	msr_write(MSR_TSC_AUX, sv->tsc_aux);
+}
+
+/* VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. */
+static void dr_load(const struct svm_vcpu *sv)
+{
+	__asm__ volatile("mov %0, %%dr0\n\t"
+			 "mov %1, %%dr1\n\t"
+			 "mov %2, %%dr2\n\t"
+			 "mov %3, %%dr3"
+			 :
+			 : "r"(sv->dr[0]), "r"(sv->dr[1]), "r"(sv->dr[2]), "r"(sv->dr[3]));
+}
+
+static void dr_save(struct svm_vcpu *sv)
+{
+	__asm__ volatile("mov %%dr0, %0\n\t"
+			 "mov %%dr1, %1\n\t"
+			 "mov %%dr2, %2\n\t"
+			 "mov %%dr3, %3"
+			 : "=r"(sv->dr[0]), "=r"(sv->dr[1]), "=r"(sv->dr[2]), "=r"(sv->dr[3]));
+	/* No breakpoint is on (DR7 bits 0-7): until the guest touches a debug register again. */
+	if (sv->vmcb->state.dr7 & 0xff)
+		return;
+	sv->dr_live = false;
+	sv->vmcb->control.intercept_dr = INTERCEPT_DR_ALL;
+	vmcb_touched(sv->vmcb, CLEAN_I);
+}
+
+static void serve_host_interrupts(void)
+{
+	__asm__ volatile("sti; nop; cli" : : : "memory");
+}
+
+void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+	struct vmcb *vmcb = sv->vmcb;
+	const struct cpu *cpu = cpu_self();
+	struct vcpu_regs *regs = &vcpu->regs;
+
+	fpu_load(vcpu->xsave, vcpu->xcr0);
+	prepare_tlb(cpu->index, sv);
+	load_tsc_aux(cpu->index, sv);
+	svm_event_enter(vcpu);
+	vmcb->state.rax = regs->gpr[GPR_RAX];
+	vmcb->state.rsp = regs->gpr[GPR_RSP];
+	vmcb->state.rip = regs->rip;
+	vmcb->state.rflags = regs->rflags;
+	if (unlikely(sv->dr_live))
+		dr_load(sv);
+
+	svm_enter(regs->gpr, sv->vmcb_hpa, cpu->hostvmcb);
+
+	if (unlikely(sv->dr_live))
+		dr_save(sv);
+	/* QEMU fills the save area with the host's state then: nothing of that is the guest's. */
+	if (unlikely((u32)vmcb->control.exit_code == EXIT_INVALID)) {
+		svm_decode_exit(vcpu, exit);
+		svm_vmcb_reset(vcpu);
+		return;
+	}
+	vmcb->control.clean = CLEAN_ALL;
+	regs->gpr[GPR_RAX] = vmcb->state.rax;
+	regs->gpr[GPR_RSP] = vmcb->state.rsp;
+	regs->rip = vmcb->state.rip;
+	regs->rflags = vmcb->state.rflags;
+	svm_event_exit(vcpu);
+	svm_decode_exit(vcpu, exit);
+	if (exit->kind == VM_EXIT_HOST)
+		serve_host_interrupts();
+}

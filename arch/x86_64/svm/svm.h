@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The SVM backend. To the outside: svm_ops. Among its own files: a vCPU's state, and who does what
+ *	svm.c    what the CPU has, switching it on and off, the permission maps
+ *	vmcb.c   making a vCPU and its VMCB
+ *	run.c    entering the guest: ASIDs, TLB, what must be loaded; run.asm is the switch itself
+ *	exit.c   VMCB -> struct vm_exit
+ *	insn.c   instructions that the CPU does not decode for us
+ *	event.c  interrupts and exceptions on their way in
+ *	state.c  registers: struct cpu_state, control registers, MSRs
+ */
+#ifndef SVM_SVM_H
+#define SVM_SVM_H
+
+#include "arch/x86_64/svm/vmcb.h"
+#include "types.h"
+#include "vmm/hvm.h"
+#include "vmm/vcpu.h"
+
+extern const struct hvm_ops svm_ops;
+
+enum svm_msr {
+	MSR_SYSENTER_CS = 0x174,
+	MSR_SYSENTER_ESP = 0x175,
+	MSR_SYSENTER_EIP = 0x176,
+	MSR_DEBUGCTL = 0x1d9,
+};
+#define MSR_STAR 0xc0000081u
+#define MSR_LSTAR 0xc0000082u
+#define MSR_CSTAR 0xc0000083u
+#define MSR_SFMASK 0xc0000084u
+#define MSR_FS_BASE 0xc0000100u
+#define MSR_GS_BASE 0xc0000101u
+#define MSR_KERNEL_GS_BASE 0xc0000102u
+#define MSR_TSC_AUX 0xc0000103u
+#define MSR_VM_CR 0xc0010114u
+#define MSR_VM_HSAVE_PA 0xc0010117u
+
+#define RFLAGS_FIXED BIT(1)
+#define RFLAGS_TF BIT(8)
+#define RFLAGS_IF BIT(9)
+#define RFLAGS_VM BIT(17)
+
+enum exception_vector { VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_DF = 8, VECTOR_PF = 14,
+			VECTOR_AC = 17, VECTOR_MC = 18 };
+
+/* CPUID 8000000Ah (APM 3 E.4.9) and what else decides; the same on all CPUs. */
+struct svm_features {
+	u32 asids; /* 0 .. asids - 1; 0 is the host's */
+	bool nrips;
+	bool flush_by_asid;
+	bool decode_assists;
+	bool pause_filter;
+	bool rdtscp;
+	bool pages_1g;
+};
+extern struct svm_features svm_features;
+
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	hpa_t vmcb_hpa;
+	struct vm_event event;    /* goes in at the next entry */
+	struct vm_event injected; /* went in at the last one */
+	/* TLB: see run.c */
+	u32 last_cpu;             /* CPUS_MAX: none */
+	u64 asid_generation;      /* 0: needs a new ASID */
+	bool flush;
+	/* An NMI's handler runs until its IRET: see event.c. */
+	bool nmi_blocked;
+	bool nmi_iret;            /* that IRET is at nmi_iret_rip and was not executed yet */
+	u64 nmi_iret_rip;
+	/* Not in the VMCB. */
+	bool dr_live;             /* the guest may use DR0-3: no intercepts, loaded around each run */
+	u64 dr[4];
+	u64 tsc_aux;
+	u64 debugctl;
+};
+
+static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu)
+{
+	return vcpu->vendor;
+}
+
+/* Every change of a field that the CPU may have cached goes with this (APM 2 15.15). */
+static inline void vmcb_touched(struct vmcb *vmcb, u32 clean_bits)
+{
+	vmcb->control.clean &= ~clean_bits;
+}
+
+/* svm.c */
+hpa_t svm_iopm(void);
+hpa_t svm_msrpm(void);
+
+/* vmcb.c */
+int must_check svm_vcpu_init(struct vcpu *vcpu);
+void svm_vcpu_fini(struct vcpu *vcpu);
+/* All of it as after a reset; the hypervisor's part too. */
+void svm_vmcb_reset(struct vcpu *vcpu);
+
+/* run.c */
+void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit);
+void svm_flush_tlb(struct vcpu *vcpu);
+void svm_run_cpu_on(struct cpu *cpu);
+
+/* exit.c: decodes what the VMCB says; also keeps the books that an exit itself changes. */
+void svm_decode_exit(struct vcpu *vcpu, struct vm_exit *exit);
+
+/* insn.c: the register operand of the MOV to CRn at rip; -E_AGAIN: can't be read now, -E_INVAL. */
+int must_check svm_mov_to_cr(const struct vcpu *vcpu, u8 cr, enum gpr *gpr);
+
+/* event.c */
+void svm_inject(struct vcpu *vcpu, struct vm_event event);
+bool svm_event_pending(const struct vcpu *vcpu);
+bool svm_irq_ready(const struct vcpu *vcpu);
+void svm_request_irq_window(struct vcpu *vcpu, bool on);
+void svm_insn_done(struct vcpu *vcpu);
+void svm_set_nmi_blocked(struct svm_vcpu *sv, bool blocked);
+/* Before the entry: writes EVENTINJ. After the exit: what was not delivered waits again. */
+void svm_event_enter(struct vcpu *vcpu);
+void svm_event_exit(struct vcpu *vcpu);
+void svm_iret_exit(struct vcpu *vcpu);
+bool must_check svm_event_valid(const struct vm_event *event);
+
+/* state.c */
+void svm_get_state(const struct vcpu *vcpu, struct cpu_state *state);
+int must_check svm_set_state(struct vcpu *vcpu, const struct cpu_state *state);
+void svm_get_mode(const struct vcpu *vcpu, struct paging_mode *mode);
+void svm_set_cr(struct vcpu *vcpu, u8 cr, u64 value);
+u64 svm_get_cr(const struct vcpu *vcpu, u8 cr);
+int must_check svm_get_msr(const struct vcpu *vcpu, u32 msr, u64 *value);
+int must_check svm_set_msr(struct vcpu *vcpu, u32 msr, u64 value);
+void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset);
+
+/* run.asm: enters the guest with these registers (all but RAX and RSP, which the VMCB has). */
+void svm_enter(u64 *gpr, hpa_t vmcb, hpa_t host_vmcb);
+void svm_vmsave(hpa_t vmcb);
+
+#endif
