@@ -57,7 +57,7 @@ void lapic_timer_arm(struct lapic *lapic)
 		deadline_arm(lapic);
 		return;
 	}
-	if (deadline && (timer_lvt(lapic) & LAPIC_LVT_PERIODIC))
+	if (deadline && (timer_lvt(lapic) & LAPIC_LVT_PERIODIC) && period_ns(lapic) < CLOCK_PERIOD_MIN_NS)
 		deadline = MAX(deadline, vm_time_ns(lapic->vcpu->vm) + CLOCK_PERIOD_MIN_NS);
 	vtimer_set(&lapic->timer, deadline);
 }

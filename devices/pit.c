@@ -20,16 +20,22 @@ enum { SPEAKER_GATE = BIT(0), SPEAKER_DATA = BIT(1), SPEAKER_REFRESH = BIT(4), S
 /* Channel 1 of the first PCs refreshed memory every 15 us; software timed itself by this bit. */
 #define REFRESH_NS 15085
 
+/* For channel 0's next edge; those that repeat are held to a bearable rate. */
+static void arm(struct pit *pit, u64 now)
+{
+	const struct pit_channel *ch = &pit->s.channel[0];
+	u64 edge = pit_channel_next_edge(ch, now);
+
+	if (edge && (ch->mode == 2 || ch->mode == 3))
+		edge = MAX(edge, now + CLOCK_PERIOD_MIN_NS);
+	vtimer_set(&pit->timer, edge);
+}
+
 /* Channel 0 changed: its line, and when it rises next. */
 static void channel0_update(struct pit *pit, u64 now)
 {
-	struct pit_channel *ch = &pit->s.channel[0];
-	u64 edge = pit_channel_next_edge(ch, now);
-
-	irqchip_set_line(pit->dev.vm, 0, pit_channel_out(ch, now));
-	if (edge)
-		edge = MAX(edge, now + CLOCK_PERIOD_MIN_NS);
-	vtimer_set(&pit->timer, edge);
+	irqchip_set_line(pit->dev.vm, 0, pit_channel_out(&pit->s.channel[0], now));
+	arm(pit, now);
 }
 
 static void fire(struct vtimer *timer, u64 now_ns)
@@ -185,12 +191,8 @@ static void pit_pause(struct device *dev)
 
 static void pit_resume(struct device *dev)
 {
-	struct pit *pit = container_of(dev, struct pit, dev);
-	u64 now = vm_time_ns(dev->vm);
-	u64 edge = pit_channel_next_edge(&pit->s.channel[0], now);
-
 	/* The line stays as it came with the interrupt controllers: an edge here would be one too many. */
-	vtimer_set(&pit->timer, edge ? MAX(edge, now + CLOCK_PERIOD_MIN_NS) : 0);
+	arm(container_of(dev, struct pit, dev), vm_time_ns(dev->vm));
 }
 
 static void pit_reset(struct device *dev)
