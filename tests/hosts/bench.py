@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""make bench: the figures that the project is held to, into build/bench.json and as a table next to their targets.
+
+Instructions come from the deterministic lane (QEMU's icount: the TSC counts them exactly); the rest are times of an
+emulator on a shared machine, so compare ratios of one run, not seconds of two.
+"""
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+import bed
+
+OUT = bed.BUILD / "bench"
+GUEST_IP = "10.77.0.101"
+PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
+SHIFT = 3           # icount: 2^3 TSC ticks (ns) an instruction
+TURNS = 1000        # tests/guests/tiny/exits.asm
+LIVE_MOVES = 20
+TARGETS = {
+    "exit_cpuid_instructions": "<= 250", "exit_npf_mmio_instructions": "", "exit_port_instructions": "<= 300",
+    "prompt_instructions": "", "downtime_ms_median": "<= 40", "downtime_ms_max": "", "total_s_median": "<= 1.0",
+    "wire_bytes_per_used_byte": "<= 1.02", "throughput_mb_s": "", "link_tcp_mb_s": "", "throughput_ratio": ">= 0.90",
+    "dirty_guest_slowdown_ratio": "", "host_bytes": "<= 8388608", "guest_overhead_bytes": "<= 1048576", "image_bytes": "",
+    "own_code_lines": "about 15000",
+}
+
+
+def icount_host(segment, name, files):
+    lane = ["-icount", f"shift={SHIFT},sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm"]
+    host = bed.Host(segment, name, "10.77.0.40", OUT / name, number=40, smp=1, memory=512, nic=None, files=files,
+                    extra_qemu=lane, guest_kernel=False)
+    words = host.command_line()
+    words[words.index("tcg,thread=multi")] = "tcg"      # icount needs one thread
+    host.command_line = lambda: words
+    return host
+
+
+def instructions(segment):
+    """CPUID, MMIO and port exits in and out, and from the UEFI entry to the prompt."""
+    files = {"exits.bin": (bed.GUEST / "exits.bin").read_bytes(),
+             "exits.cfg": "name = 'exits'\nmemory = 16\nkernel = 'exits.bin'\n"}
+    host = icount_host(segment, "icount", files)
+    try:
+        host.start().wait_prompt(300)
+        ready = int(re.search(r"ready (\d+) TSC ticks", host.command("dmesg")).group(1))
+        host.line.send("create -c exits\r")
+        host.expect("exits: done", 300)
+        ticks = {name: int(value, 16) for name, value in re.findall(r"ticks (\w+) ([0-9a-f]{16})", host.line.text)}
+    finally:
+        host.kill()
+
+    def per_exit(name):
+        return round((ticks[name] - ticks["nothing"]) / TURNS / 2 ** SHIFT, 1)
+
+    return {"exit_cpuid_instructions": per_exit("cpuid"), "exit_npf_mmio_instructions": per_exit("mmio"),
+            "exit_port_instructions": per_exit("port"), "prompt_instructions": ready >> SHIFT}
+
+
+def used_bytes(ip):
+    """What the guest itself says it uses: its total less what is free. Pages that it never wrote count as free."""
+    info = dict(re.findall(r"(\w+):\s+(\d+) kB", bed.ssh(ip, "cat /proc/meminfo")))
+    return (int(info["MemTotal"]) - int(info["MemFree"])) * 1024
+
+
+def moves(hosts):
+    """The idle guest to and fro; every move's downtime is the longest gap that a ping each millisecond sees."""
+    downtimes, totals, rates, wires = [], [], [], []
+    pinger = bed.Pinger(GUEST_IP, 0.001)
+    try:
+        for turn in range(LIVE_MOVES):
+            source, target = (("alpha", "beta"), ("beta", "alpha"))[turn % 2]
+            used = used_bytes(GUEST_IP) if turn < 2 else None
+            time.sleep(0.5)
+            begin = time.time()
+            figures = hosts[source].migrate("web", target, "--live")
+            time.sleep(0.5)
+            downtimes.append(pinger.gap_ms(begin))
+            totals.append(figures["total_s"])
+            rates.append(figures["sent_mb"] / figures["total_s"])
+            if used:
+                wires.append(figures["sent_mb"] * 1e6 / used)
+            print(f"  move {turn + 1}: ping saw {downtimes[-1]:.1f} ms, Godwit says {figures['downtime_ms']} ms, "
+                  f"{figures['total_s']} s, {figures['sent_mb']} MB", flush=True)
+    finally:
+        pinger.close()
+    return {"downtime_ms_median": round(statistics.median(downtimes), 1), "downtime_ms_max": round(max(downtimes), 1),
+            "total_s_median": statistics.median(totals), "wire_bytes_per_used_byte": round(statistics.median(wires), 3),
+            "idle_move_mb_s": round(statistics.median(rates), 1)}
+
+
+def throughput(hosts):
+    """Offline, a guest whose memory is full of random bytes: sent per second."""
+    bed.ssh(GUEST_IP, "mount -t tmpfs -o size=140M t /tmp 2>/dev/null; head -c 130000000 /dev/urandom > /tmp/fill", timeout=200)
+    rates = []
+    for turn in range(4):
+        source, target = (("alpha", "beta"), ("beta", "alpha"))[turn % 2]
+        figures = hosts[source].migrate("web", target)
+        rates.append(figures["sent_mb"] / figures["total_s"])
+    bed.ssh(GUEST_IP, "rm /tmp/fill")
+    return round(statistics.median(rates), 1)
+
+
+def dirty_slowdown(hosts):
+    """A guest that writes memory all the time: its work per second while its first round is copied / before."""
+    session = bed.SshSession(GUEST_IP, "dirty 2000000")
+    try:
+        session.wait_lines(6)
+        before_end = time.monotonic()
+        hosts["alpha"].command("fault send.final")      # stay in the rounds
+        hosts["alpha"].line.send("migrate --live web beta\r")
+        hosts["alpha"].expect("round 1", 60)
+        begin = time.monotonic()
+        session.wait_lines(3)
+        hosts["alpha"].line.send("\x03")
+        hosts["alpha"].expect("was not moved", 60)
+        hosts["alpha"].wait_prompt()
+        hosts["alpha"].command("fault --clear")
+
+        def rate(lines):
+            values = [float(match.group(1)) for _, text in lines if (match := re.search(r"([\d.]+) pages/s", text))]
+            return statistics.median(values) if values else 0.0
+
+        before = rate([line for line in session.lines if line[0] < before_end][1:])
+        during = rate([line for line in session.lines if line[0] > begin])
+        return round(during / before, 3) if before else None
+    finally:
+        session.close()
+
+
+LINUX_EXTRA = "console=ttyS0 ip={ip}/24 hostname={name}"
+
+
+def link_tcp(segment):
+    """Plain TCP between two Linux machines on the same emulated NIC and bridge."""
+    machines = []
+    try:
+        for number, name in ((50, "linux1"), (51, "linux2")):
+            tap = f"tap-{name}"
+            segment.add_tap(tap)
+            words = [bed.qemu_program(), "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "512",
+                     "-nodefaults", "-display", "none", "-kernel", bed.GUEST / "vmlinuz", "-initrd", bed.GUEST / "initrd.img",
+                     "-append", LINUX_EXTRA.format(ip=f"10.77.0.{number}", name=name), "-serial", f"file:{OUT}/{name}.log",
+                     "-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no",
+                     "-device", f"virtio-net-pci,netdev=n,mac=52:54:00:77:05:{number:02x},romfile="]
+            machines.append((tap, subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL)))
+        for number in (50, 51):
+            bed.wait_guest(f"10.77.0.{number}")
+        server = bed.SshSession("10.77.0.51", "iperf3 -s -1 --forceflush")
+        server.wait_lines(1)
+        text = bed.ssh("10.77.0.50", "iperf3 -c 10.77.0.51 -t 8 -J", timeout=90)
+        server.close()
+        return round(json.loads(text)["end"]["sum_received"]["bits_per_second"] / 8e6, 1)
+    finally:
+        for tap, process in machines:
+            process.kill()
+            process.wait()
+            segment.remove_tap(tap)
+
+
+def memory(host):
+    """What the hypervisor takes of the machine with no guest, and what a guest takes beside its own memory."""
+    log = host.command("dmesg")
+    host_bytes = int(re.search(r"hypervisor holds (\d+) bytes", log).group(1))
+    before = host.free_pages()
+    host.command("create web")
+    overhead = (before - host.free_pages()) * 4096 - 256 * 2 ** 20
+    return {"host_bytes": host_bytes, "guest_overhead_bytes": overhead}
+
+
+def main():
+    bed.enter_namespace()
+    OUT.mkdir(parents=True, exist_ok=True)
+    segment = bed.Segment()
+    figures = {"image_bytes": (bed.BUILD / "BOOTX64.EFI").stat().st_size,
+               "own_code_lines": int(bed.run(bed.TOP / "tools/code_lines").stdout.split()[-1])}
+    hosts = {}
+    try:
+        print("bench: instructions, in the deterministic lane", flush=True)
+        figures.update(instructions(segment))
+        print("bench: plain TCP between two Linux machines", flush=True)
+        figures["link_tcp_mb_s"] = link_tcp(segment)
+        print("bench: memory, and moves of an idle Debian guest", flush=True)
+        for number, (name, ip) in enumerate(PEERS.items(), 1):
+            hosts[name] = bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS,
+                                   files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).start()
+        for host in hosts.values():
+            host.wait_prompt()
+        figures.update(memory(hosts["alpha"]))
+        bed.wait_guest(GUEST_IP)
+        figures.update(moves(hosts))
+        print("bench: throughput and slowdown", flush=True)
+        figures["throughput_mb_s"] = throughput(hosts)
+        figures["throughput_ratio"] = round(figures["throughput_mb_s"] / figures["link_tcp_mb_s"], 3)
+        figures["dirty_guest_slowdown_ratio"] = dirty_slowdown(hosts)
+    except Exception:
+        for host in hosts.values():
+            print(host.logs())
+        raise
+    finally:
+        for host in hosts.values():
+            host.kill()
+        (bed.BUILD / "bench.json").write_text(json.dumps(figures, indent=2) + "\n")
+    width = max(map(len, figures))
+    print(f"\n  {'figure'.ljust(width)}  {'measured':>14}  target")
+    for name, value in figures.items():
+        print(f"  {name.ljust(width)}  {value!s:>14}  {TARGETS.get(name, '')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
