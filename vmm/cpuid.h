@@ -37,10 +37,10 @@ int must_check cpuid_policy_check(const struct cpuid_policy *policy, char *why, 
 /* The CPUID instruction on this vCPU. */
 struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, u32 leaf, u32 subleaf);
 
-/* Features that decide about registers, too: bit numbers in the policy's leaves. */
+/* The registers that hold feature bits. */
 enum cpuid_word {
-	CPUID_1_ECX, CPUID_1_EDX, CPUID_7_EBX, CPUID_7_ECX, CPUID_7_EDX, CPUID_D1_EAX,
-	CPUID_81_ECX, CPUID_81_EDX, CPUID_WORDS
+	CPUID_1_ECX, CPUID_1_EDX, CPUID_6_EAX, CPUID_7_EBX, CPUID_7_ECX, CPUID_7_EDX, CPUID_71_EAX, CPUID_D1_EAX,
+	CPUID_81_ECX, CPUID_81_EDX, CPUID_87_EDX, CPUID_88_EBX, CPUID_WORDS
 };
 u32 cpuid_policy_word(const struct cpuid_policy *policy, enum cpuid_word word);
 /* XCR0 bits that the guest may set. */

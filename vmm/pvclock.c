@@ -40,9 +40,11 @@ void pvclock_refresh(struct vcpu *vcpu)
 
 	if (!(vcpu->pvclock_msr & ENABLED))
 		return;
+	/* The version goes on from where it is: a reader may be in the middle, even across a move. */
+	if (gmem_read(gmem, gpa, &odd, sizeof(odd)))
+		return;
+	odd = (odd + 1) | 1;
 	memset(&page, 0, sizeof(page));
-	vcpu->pvclock_version += 2;
-	odd = vcpu->pvclock_version - 1;
 	page.version = odd;
 	page.tsc_timestamp = vcpu_tsc(vcpu);
 	page.system_time_ns = vm_time_ns(vcpu->vm);
@@ -53,7 +55,7 @@ void pvclock_refresh(struct vcpu *vcpu)
 		return;
 	if (gmem_write(gmem, gpa, &page, sizeof(page)))
 		return;
-	page.version = vcpu->pvclock_version;
+	page.version = odd + 1;
 	if (gmem_write(gmem, gpa, &page.version, sizeof(page.version)))
 		return;
 }

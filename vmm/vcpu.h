@@ -33,7 +33,6 @@ struct vcpu {
 	u64 tsc_adjust;         /* IA32_TSC_ADJUST: on top of vm->tsc_offset */
 	struct msr_file *msrs;  /* MSRs that are mere storage: vmm/msr.c */
 	u64 pvclock_msr, pvclock_wall_msr;
-	u32 pvclock_version;
 	u64 exits;
 	u64 exits_by_kind[24];
 	u64 run_ns;             /* time given to it */

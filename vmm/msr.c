@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest's MSRs, by one table: what is not in it raises #GP, as on a CPU that has not got it.
+ * On the vCPU's CPU; saved, checked and loaded by the service CPU while the vCPU does not run.
+ */
+#include "vmm/msr.h"
+
+#include "arch/x86_64/cpu.h"
+#include "errors.h"
+#include "lib/format.h"
+#include "lib/log.h"
+#include "lib/string.h"
+#include "mm/pages.h"
+#include "vmm/cr.h"
+#include "vmm/hvm.h"
+#include "vmm/irqchip.h"
+#include "vmm/pvclock.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define VARIABLE_MTRRS 8
+#define FIXED_MTRRS 11
+/* VCNT, fixed-range MTRRs, write-combining (SDM 3 12.11.1). */
+#define MTRR_CAP (VARIABLE_MTRRS | BIT(8) | BIT(10))
+#define MTRR_DEF_ENABLED (BIT(11) | BIT(10))
+#define MTRR_MASK_VALID BIT(11)
+#define MEMORY_UC 0
+#define MEMORY_WB 6
+#define LOGGED_MAX 32
+
+/* MSRs that are mere storage. */
+struct msr_file {
+	u64 mtrr_def;
+	u64 mtrr_variable[2 * VARIABLE_MTRRS]; /* base, mask; base, mask... */
+	u64 mtrr_fixed[FIXED_MTRRS];
+	u32 logged[LOGGED_MAX];                /* unknown ones, so that each is logged once */
+	u32 logged_count;
+};
+
+enum msr_kind {
+	KIND_CONSTANT,  /* reads value; writes are ignored */
+	KIND_READ_ONLY, /* reads value; writes fault */
+	KIND_EFER,
+	KIND_PAT,
+	KIND_ADDRESS,   /* the backend's, canonical */
+	KIND_LOW32,     /* the backend's, 32 bits */
+	KIND_ANY,       /* the backend's, any value */
+	KIND_DEBUGCTL,
+	KIND_TSC,
+	KIND_TSC_ADJUST,
+	KIND_IRQCHIP,
+	KIND_PVCLOCK,
+	KIND_MTRR_VARIABLE,
+	KIND_MTRR_FIXED,
+	KIND_MTRR_DEF,
+};
+
+struct msr_rule {
+	u32 first, last;
+	enum msr_kind kind;
+	u64 value;
+};
+
+/* Rising. Names as in SDM 4 and APM 2 appendix A. */
+static const struct msr_rule rules[] = {
+	{ 0x10, 0x10, KIND_TSC, 0 },
+	{ 0x11, 0x12, KIND_PVCLOCK, 0 },                  /* KVM's first clock */
+	{ 0x17, 0x17, KIND_READ_ONLY, 0 },                /* PLATFORM_ID */
+	{ 0x1b, 0x1b, KIND_IRQCHIP, 0 },                  /* APIC_BASE */
+	{ 0x3a, 0x3a, KIND_READ_ONLY, BIT(0) },           /* FEATURE_CONTROL: locked, all off */
+	{ 0x3b, 0x3b, KIND_TSC_ADJUST, 0 },
+	{ 0x79, 0x79, KIND_CONSTANT, 0 },                 /* microcode update: swallowed */
+	{ 0x8b, 0x8b, KIND_CONSTANT, 0 },                 /* microcode revision */
+	{ 0xce, 0xce, KIND_READ_ONLY, 0 },                /* PLATFORM_INFO */
+	{ 0xfe, 0xfe, KIND_READ_ONLY, MTRR_CAP },
+	{ 0x140, 0x140, KIND_CONSTANT, 0 },               /* MISC_FEATURES_ENABLES */
+	{ 0x174, 0x174, KIND_LOW32, 0 },                  /* SYSENTER_CS */
+	{ 0x175, 0x176, KIND_ADDRESS, 0 },                /* SYSENTER_ESP, _EIP */
+	{ 0x179, 0x179, KIND_READ_ONLY, 0 },              /* MCG_CAP: no banks */
+	{ 0x17a, 0x17a, KIND_CONSTANT, 0 },               /* MCG_STATUS */
+	{ 0x198, 0x198, KIND_READ_ONLY, 0 },              /* PERF_STATUS */
+	{ 0x1a0, 0x1a0, KIND_CONSTANT, BIT(0) },          /* MISC_ENABLE: fast strings */
+	{ 0x1d9, 0x1d9, KIND_DEBUGCTL, 0 },
+	{ 0x200, 0x20f, KIND_MTRR_VARIABLE, 0 },
+	{ 0x250, 0x250, KIND_MTRR_FIXED, 0 },
+	{ 0x258, 0x259, KIND_MTRR_FIXED, 0 },
+	{ 0x268, 0x26f, KIND_MTRR_FIXED, 0 },
+	{ 0x277, 0x277, KIND_PAT, 0 },
+	{ 0x2ff, 0x2ff, KIND_MTRR_DEF, 0 },
+	{ 0x6e0, 0x6e0, KIND_IRQCHIP, 0 },                /* TSC_DEADLINE */
+	{ 0x800, 0x8ff, KIND_IRQCHIP, 0 },                /* x2APIC */
+	{ 0x4b564d00, 0x4b564d01, KIND_PVCLOCK, 0 },
+	{ 0xc0000080, 0xc0000080, KIND_EFER, 0 },
+	{ 0xc0000081, 0xc0000081, KIND_ANY, 0 },          /* STAR */
+	{ 0xc0000082, 0xc0000083, KIND_ADDRESS, 0 },      /* LSTAR, CSTAR */
+	{ 0xc0000084, 0xc0000084, KIND_LOW32, 0 },        /* SFMASK */
+	{ 0xc0000100, 0xc0000102, KIND_ADDRESS, 0 },      /* FS, GS, kernel GS base */
+	{ 0xc0000103, 0xc0000103, KIND_LOW32, 0 },        /* TSC_AUX */
+	{ 0xc0010010, 0xc0010010, KIND_CONSTANT, 0 },     /* SYSCFG */
+	{ 0xc0010015, 0xc0010015, KIND_CONSTANT, BIT(24) }, /* HWCR: TscFreqSel */
+	{ 0xc001001a, 0xc001001a, KIND_CONSTANT, GMEM_LOW_END }, /* TOP_MEM */
+	{ 0xc001001d, 0xc001001d, KIND_CONSTANT, 0 },     /* TOP_MEM2 */
+	{ 0xc001001f, 0xc001001f, KIND_CONSTANT, 0 },     /* NB_CFG */
+	{ 0xc0010055, 0xc0010055, KIND_CONSTANT, 0 },     /* INT_PENDING */
+	{ 0xc0010058, 0xc0010058, KIND_CONSTANT, 0 },     /* MMIO_CFG_BASE */
+	{ 0xc0010061, 0xc001006b, KIND_CONSTANT, 0 },     /* P-states */
+	{ 0xc0010112, 0xc0010113, KIND_CONSTANT, 0 },     /* SMM's segment */
+	{ 0xc0010114, 0xc0010114, KIND_CONSTANT, BIT(3) | BIT(4) }, /* VM_CR: SVM locked off */
+	{ 0xc0011020, 0xc0011023, KIND_CONSTANT, 0 },     /* LS, IC, DC, BU_CFG */
+	{ 0xc0011029, 0xc0011029, KIND_CONSTANT, BIT(1) }, /* DE_CFG: LFENCE serializes */
+	{ 0xc001102a, 0xc001102a, KIND_CONSTANT, 0 },     /* BU_CFG2 */
+};
+
+static const struct msr_rule *find_rule(u32 index)
+{
+	u32 low = 0;
+	u32 high = ARRAY_SIZE(rules);
+
+	while (low < high) {
+		u32 middle = (low + high) / 2;
+
+		if (rules[middle].last < index)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == ARRAY_SIZE(rules) || rules[low].first > index)
+		return NULL;
+	return &rules[low];
+}
+
+/* --- MTRRs ------------------------------------------------------------------------------------ */
+
+static u64 *mtrr_place(struct msr_file *file, const struct msr_rule *rule, u32 index)
+{
+	if (rule->kind == KIND_MTRR_DEF)
+		return &file->mtrr_def;
+	if (rule->kind == KIND_MTRR_VARIABLE)
+		return &file->mtrr_variable[index - 0x200];
+	if (index == 0x250)
+		return &file->mtrr_fixed[0];
+	if (index <= 0x259)
+		return &file->mtrr_fixed[1 + index - 0x258];
+	return &file->mtrr_fixed[3 + index - 0x268];
+}
+
+static bool memory_type_valid(u64 type)
+{
+	return type <= 1 || (type >= 4 && type <= 6);
+}
+
+/* Types in every byte; PAT also has UC- (7). */
+static bool memory_types_valid(u64 value, bool pat)
+{
+	for (u32 i = 0; i < 64; i += 8) {
+		u64 type = value >> i & 0xff;
+
+		if (!memory_type_valid(type) && !(pat && type == 7))
+			return false;
+	}
+	return true;
+}
+
+static bool mtrr_valid(const struct msr_rule *rule, u32 index, u64 value)
+{
+	if (rule->kind == KIND_MTRR_FIXED)
+		return memory_types_valid(value, false);
+	if (rule->kind == KIND_MTRR_DEF)
+		return memory_type_valid(value & 0xff) && !(value & ~(MTRR_DEF_ENABLED | 0xff));
+	if (value >> 52)
+		return false;
+	if (index & 1)
+		return !(value & 0x7ff);
+	return memory_type_valid(value & 0xff) && !(value & 0xf00);
+}
+
+/* --- the guest's accesses --------------------------------------------------------------------- */
+
+static void log_unknown(struct vcpu *vcpu, u32 index, const char *how)
+{
+	struct msr_file *file = vcpu->msrs;
+
+	for (u32 i = 0; i < file->logged_count; i++)
+		if (file->logged[i] == index)
+			return;
+	if (file->logged_count == LOGGED_MAX)
+		return;
+	file->logged[file->logged_count++] = index;
+	log_debug("%s: %s MSR %#x, which it has not got (rip %#llx)", vcpu->vm->config.name, how, index,
+		  (unsigned long long)vcpu->regs.rip);
+}
+
+static u64 pvclock_get(const struct vcpu *vcpu, u32 index)
+{
+	if (index == MSR_KVM_SYSTEM_TIME || index == MSR_KVM_SYSTEM_TIME_OLD)
+		return vcpu->pvclock_msr;
+	return vcpu->pvclock_wall_msr;
+}
+
+static int read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, u64 *value)
+{
+	switch (rule->kind) {
+	case KIND_CONSTANT:
+	case KIND_READ_ONLY:
+		*value = rule->value;
+		return 0;
+	case KIND_EFER:
+	case KIND_PAT:
+	case KIND_ADDRESS:
+	case KIND_LOW32:
+	case KIND_ANY:
+	case KIND_DEBUGCTL:
+		return hvm->get_msr(vcpu, index, value);
+	case KIND_TSC:
+		*value = vcpu_tsc(vcpu);
+		return 0;
+	case KIND_TSC_ADJUST:
+		*value = vcpu->tsc_adjust;
+		return 0;
+	case KIND_IRQCHIP:
+		return irqchip_msr_read(vcpu, index, value);
+	case KIND_PVCLOCK:
+		*value = pvclock_get(vcpu, index);
+		return 0;
+	case KIND_MTRR_VARIABLE:
+	case KIND_MTRR_FIXED:
+	case KIND_MTRR_DEF:
+		*value = *mtrr_place(vcpu->msrs, rule, index);
+		return 0;
+	}
+	return -E_INVAL;
+}
+
+int msr_guest_read(struct vcpu *vcpu, u32 index, u64 *value)
+{
+	const struct msr_rule *rule = find_rule(index);
+
+	if (rule && !read_rule(vcpu, rule, index, value))
+		return 0;
+	log_unknown(vcpu, index, "reads");
+	return -E_INVAL;
+}
+
+static bool canonical(u64 value)
+{
+	return (u64)((s64)(value << 16) >> 16) == value;
+}
+
+static int write_efer(struct vcpu *vcpu, u64 value)
+{
+	u64 old;
+
+	if (hvm->get_msr(vcpu, MSR_EFER, &old))
+		return -E_INVAL;
+	if (efer_check(vcpu->vm->cpuid, value, old, hvm->get_cr(vcpu, 0)))
+		return -E_INVAL;
+	return hvm->set_msr(vcpu, MSR_EFER, (value & ~EFER_LMA) | (old & EFER_LMA));
+}
+
+static int write_tsc_adjust(struct vcpu *vcpu, u64 value)
+{
+	vcpu->tsc_adjust = value;
+	vcpu_update_tsc(vcpu);
+	return 0;
+}
+
+static int write_pvclock(struct vcpu *vcpu, u32 index, u64 value)
+{
+	if (index == MSR_KVM_SYSTEM_TIME || index == MSR_KVM_SYSTEM_TIME_OLD)
+		pvclock_set_time_msr(vcpu, value);
+	else
+		pvclock_set_wall_msr(vcpu, value);
+	return 0;
+}
+
+static int write_irqchip(struct vcpu *vcpu, u32 index, u64 value)
+{
+	int error = irqchip_msr_write(vcpu, index, value);
+
+	/* It may have been the TPR, which CR8 shows. */
+	if (!error)
+		hvm->set_cr(vcpu, 8, irqchip_get_tpr(vcpu));
+	return error;
+}
+
+/* BTF, for block stepping; the rest records what is the host's. */
+#define DEBUGCTL_ALLOWED BIT(1)
+
+static int write_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, u64 value)
+{
+	switch (rule->kind) {
+	case KIND_CONSTANT:
+		return 0;
+	case KIND_READ_ONLY:
+		return -E_INVAL;
+	case KIND_EFER:
+		return write_efer(vcpu, value);
+	case KIND_PAT:
+		return memory_types_valid(value, true) ? hvm->set_msr(vcpu, index, value) : -E_INVAL;
+	case KIND_ADDRESS:
+		return canonical(value) ? hvm->set_msr(vcpu, index, value) : -E_INVAL;
+	case KIND_LOW32:
+		return value >> 32 ? -E_INVAL : hvm->set_msr(vcpu, index, value);
+	case KIND_ANY:
+		return hvm->set_msr(vcpu, index, value);
+	case KIND_DEBUGCTL:
+		return value & ~DEBUGCTL_ALLOWED ? -E_INVAL : hvm->set_msr(vcpu, index, value);
+	case KIND_TSC:
+		/* What a write changes shows in TSC_ADJUST (SDM 3 18.17.3). */
+		return write_tsc_adjust(vcpu, vcpu->tsc_adjust + value - vcpu_tsc(vcpu));
+	case KIND_TSC_ADJUST:
+		return write_tsc_adjust(vcpu, value);
+	case KIND_IRQCHIP:
+		return write_irqchip(vcpu, index, value);
+	case KIND_PVCLOCK:
+		return write_pvclock(vcpu, index, value);
+	case KIND_MTRR_VARIABLE:
+	case KIND_MTRR_FIXED:
+	case KIND_MTRR_DEF:
+		if (!mtrr_valid(rule, index, value))
+			return -E_INVAL;
+		*mtrr_place(vcpu->msrs, rule, index) = value;
+		return 0;
+	}
+	return -E_INVAL;
+}
+
+int msr_guest_write(struct vcpu *vcpu, u32 index, u64 value)
+{
+	const struct msr_rule *rule = find_rule(index);
+
+	if (!rule)
+		log_unknown(vcpu, index, "writes");
+	if (!rule || write_rule(vcpu, rule, index, value))
+		return -E_INVAL;
+	return 0;
+}
+
+/* --- the file --------------------------------------------------------------------------------- */
+
+int msr_file_init(struct vcpu *vcpu)
+{
+	hpa_t block = pages_alloc(pages_order(sizeof(struct msr_file)));
+
+	if (block == HPA_NONE)
+		return -E_NOMEM;
+	vcpu->msrs = page_ptr(block);
+	msr_file_reset(vcpu);
+	return 0;
+}
+
+void msr_file_fini(struct vcpu *vcpu)
+{
+	pages_free(page_hpa(vcpu->msrs), pages_order(sizeof(struct msr_file)));
+	vcpu->msrs = NULL;
+}
+
+/* As firmware leaves them: memory write-back, the hole below 4 GiB uncached. */
+void msr_file_reset(struct vcpu *vcpu)
+{
+	struct msr_file *file = vcpu->msrs;
+
+	memset(file, 0, sizeof(*file));
+	file->mtrr_def = MTRR_DEF_ENABLED | MEMORY_WB;
+	memset(file->mtrr_fixed, MEMORY_WB, sizeof(file->mtrr_fixed));
+	/* 0xa0000 - 0xbffff: video memory that nobody has. */
+	file->mtrr_fixed[2] = 0;
+	file->mtrr_variable[0] = GMEM_LOW_END | MEMORY_UC;
+	file->mtrr_variable[1] = (BIT(36) - GIB(1)) | MTRR_MASK_VALID;
+}
+
+/* --- migration -------------------------------------------------------------------------------- */
+
+static bool is_saved(const struct msr_rule *rule, u32 index)
+{
+	switch (rule->kind) {
+	case KIND_TSC_ADJUST:
+	case KIND_MTRR_VARIABLE:
+	case KIND_MTRR_FIXED:
+	case KIND_MTRR_DEF:
+		return true;
+	case KIND_PVCLOCK:
+		return index >= MSR_KVM_WALL_CLOCK; /* the old numbers are other names of the same */
+	default:
+		return false; /* in struct cpu_state, in the LAPIC's state, or constant */
+	}
+}
+
+u32 msr_save(const struct vcpu *vcpu, struct msr_value *values)
+{
+	u32 count = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(rules); i++) {
+		for (u32 index = rules[i].first; index <= rules[i].last; index++) {
+			struct msr_value *out = &values[count];
+
+			if (!is_saved(&rules[i], index))
+				continue;
+			assert(count < MSR_VALUES_MAX);
+			*out = (struct msr_value){ .index = index };
+			if (!read_rule((struct vcpu *)vcpu, &rules[i], index, &out->value))
+				count++;
+		}
+	}
+	return count;
+}
+
+static bool value_valid(const struct msr_rule *rule, const struct msr_value *value)
+{
+	if (!is_saved(rule, value->index) || value->reserved)
+		return false;
+	if (rule->kind == KIND_TSC_ADJUST || rule->kind == KIND_PVCLOCK)
+		return true;
+	return mtrr_valid(rule, value->index, value->value);
+}
+
+int msr_check(const struct vcpu *vcpu, const struct msr_value *values, u32 count, char *why, size_t why_bytes)
+{
+	(void)vcpu;
+	if (count > MSR_VALUES_MAX) {
+		str_format(why, why_bytes, "%u MSRs", count);
+		return -E_INVAL;
+	}
+	for (u32 i = 0; i < count; i++) {
+		const struct msr_rule *rule = find_rule(values[i].index);
+
+		if (rule && value_valid(rule, &values[i]))
+			continue;
+		str_format(why, why_bytes, "MSR %#x = %#llx", values[i].index, (unsigned long long)values[i].value);
+		return -E_INVAL;
+	}
+	return 0;
+}
+
+void msr_load(struct vcpu *vcpu, const struct msr_value *values, u32 count)
+{
+	for (u32 i = 0; i < count; i++) {
+		const struct msr_rule *rule = find_rule(values[i].index);
+
+		if (!rule)
+			continue;
+		if (rule->kind == KIND_TSC_ADJUST)
+			vcpu->tsc_adjust = values[i].value;
+		else if (rule->kind != KIND_PVCLOCK)
+			*mtrr_place(vcpu->msrs, rule, values[i].index) = values[i].value;
+		else if (values[i].index == MSR_KVM_SYSTEM_TIME)
+			vcpu->pvclock_msr = values[i].value; /* the page: vm_start() */
+		else
+			vcpu->pvclock_wall_msr = values[i].value;
+	}
+	vcpu_update_tsc(vcpu);
+}
