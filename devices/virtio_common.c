@@ -37,7 +37,7 @@ static void status_write(struct virtio_device *virtio, u8 value)
 		virtio_device_reset(virtio);
 		return;
 	}
-	value = (u8)((value & ~VIRTIO_NEEDS_RESET) | virtio->status);
+	value = (u8)((value & VIRTIO_STATUS_BITS & ~VIRTIO_NEEDS_RESET) | virtio->status);
 	if (!(virtio->status & VIRTIO_FEATURES_OK)) {
 		if ((virtio->accepted & ~virtio->offered) || !virtio_device_has(virtio, VIRTIO_F_VERSION_1))
 			value &= (u8)~VIRTIO_FEATURES_OK;

@@ -28,6 +28,7 @@ enum virtio_status {
 	VIRTIO_FEATURES_OK = 8,
 	VIRTIO_NEEDS_RESET = 64,
 	VIRTIO_FAILED = 128,
+	VIRTIO_STATUS_BITS = 0xcf,
 };
 
 struct virtio_device;

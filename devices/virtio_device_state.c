@@ -11,9 +11,6 @@
 #include "vmm/vm.h"
 
 #define ISR_BITS 3
-#define STATUS_BITS                                                                                      \
-	(VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_DRIVER_OK | VIRTIO_FEATURES_OK | VIRTIO_NEEDS_RESET | \
-	 VIRTIO_FAILED)
 
 void virtio_device_pause(struct virtio_device *virtio)
 {
@@ -49,7 +46,7 @@ static int check_status(const struct virtio_device *virtio, const struct virtio_
 {
 	bool features_ok = state->status & VIRTIO_FEATURES_OK;
 
-	if (state->status & ~STATUS_BITS)
+	if (state->status & ~VIRTIO_STATUS_BITS)
 		return trace_error(-E_INVAL);
 	if ((state->status & VIRTIO_DRIVER_OK) && !features_ok)
 		return trace_error(-E_INVAL);

@@ -161,10 +161,8 @@ static int control_next(struct virtio_net *net, struct virtqueue *queue)
 
 	if (result <= 0)
 		return result;
-	if (!chain.writable_bytes) {
-		queue->broken = "a command without room for the answer";
-		return -E_INVAL;
-	}
+	if (!chain.writable_bytes)
+		return virtqueue_refuse(queue, "a command without room for the answer");
 	ack = control_command(net, queue) ? ACK_OK : ACK_ERROR;
 	(void)virtqueue_chain_write(queue, &chain, 0, &ack, sizeof(ack));
 	if (virtqueue_put(queue, 0, chain.head, sizeof(ack)) || virtqueue_publish(queue, 1))

@@ -224,10 +224,8 @@ static int receive_pop(struct virtqueue *queue, struct virtqueue_chain *buffer)
 {
 	int result = virtqueue_pop(queue, buffer);
 
-	if (result > 0 && (buffer->readable || buffer->writable_bytes < sizeof(struct net_header))) {
-		queue->broken = "a buffer for receiving that is readable or too small";
-		return -E_INVAL;
-	}
+	if (result > 0 && (buffer->readable || buffer->writable_bytes < sizeof(struct net_header)))
+		return virtqueue_refuse(queue, "a buffer for receiving that is readable or too small");
 	return result;
 }
 

@@ -52,6 +52,8 @@ static int rng_fill(struct virtio_rng *rng, struct virtqueue *queue)
 	u8 bytes[RNG_CHUNK_BYTES];
 	u32 count = MIN(chain.writable_bytes, (u32)sizeof(bytes));
 
+	if (chain.readable || !count)
+		return virtqueue_refuse(queue, "a buffer for random bytes that is readable or empty");
 	drbg_fill(&rng->drbg, bytes, count);
 	count = virtqueue_chain_write(queue, &chain, 0, bytes, count);
 	memset(bytes, 0, sizeof(bytes));

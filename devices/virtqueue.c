@@ -244,6 +244,12 @@ void virtqueue_unpop(struct virtqueue *queue, u16 chains)
 	queue->avail_next = (u16)(queue->avail_next - chains);
 }
 
+int virtqueue_refuse(struct virtqueue *queue, const char *why)
+{
+	virtqueue_unpop(queue, 1);
+	return queue_break(queue, why);
+}
+
 /* --- the used ring --------------------------------------------------------------------------------------------- */
 
 int virtqueue_put(struct virtqueue *queue, u16 ahead, u16 head, u32 written_bytes)

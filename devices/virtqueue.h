@@ -52,8 +52,10 @@ int must_check virtqueue_enable(struct virtqueue *queue, bool event_idx);
 
 /* Takes the next chain: 1, 0 if there is none, -E_INVAL (broken says why) if it makes no sense. */
 int must_check virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *chain);
-/* Puts the chain last popped back, as if it had not been popped (only what was not put yet). */
+/* Puts the chains last popped back, as if they had not been popped (only what was not published yet). */
 void virtqueue_unpop(struct virtqueue *queue, u16 chains);
+/* The same for one that makes no sense to the device: the queue is broken. Returns -E_INVAL. */
+int virtqueue_refuse(struct virtqueue *queue, const char *why);
 /*
  * Puts a chain into the used ring, ahead places beyond the ones published; virtqueue_publish() then shows
  * count of them to the driver at once.
