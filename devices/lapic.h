@@ -62,7 +62,7 @@ enum lapic_mode {
 /* IA32_APIC_BASE */
 enum { APIC_BASE_BSP = BIT(8), APIC_BASE_EXTD = BIT(10), APIC_BASE_EN = BIT(11) };
 enum { LAPIC_SVR_ENABLE = BIT(8) };
-enum { LAPIC_LVT_LEVEL = BIT(15), LAPIC_LVT_MASKED = BIT(16), LAPIC_LVT_PERIODIC = BIT(17), LAPIC_LVT_DEADLINE = BIT(18) };
+enum { LAPIC_LVT_MASKED = BIT(16), LAPIC_LVT_PERIODIC = BIT(17), LAPIC_LVT_DEADLINE = BIT(18) };
 enum { LAPIC_ESR_SEND_VECTOR = BIT(5), LAPIC_ESR_RECEIVE_VECTOR = BIT(6), LAPIC_ESR_REGISTER = BIT(7) };
 
 /* The timer's input clock in vm time, the same on every host: 1 GHz, so a tick is a nanosecond. */

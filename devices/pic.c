@@ -262,32 +262,19 @@ static u8 chip_read(struct pic *pic, struct pic_chip *chip, u32 port)
 	return chip->read_isr ? chip->isr : chip->irr;
 }
 
-static u8 master_read(void *ctx, u32 port)
+/* Ports 0 and 1 are the master's, 2 and 3 the slave's. */
+static u8 pic_read(void *ctx, u32 port)
 {
 	struct pic *pic = ctx;
 
-	return chip_read(pic, &pic->s.chip[0], port);
+	return chip_read(pic, &pic->s.chip[port / 2], port % 2);
 }
 
-static void master_write(void *ctx, u32 port, u8 value)
+static void pic_write(void *ctx, u32 port, u8 value)
 {
 	struct pic *pic = ctx;
 
-	chip_write(pic, &pic->s.chip[0], port, value);
-}
-
-static u8 slave_read(void *ctx, u32 port)
-{
-	struct pic *pic = ctx;
-
-	return chip_read(pic, &pic->s.chip[1], port);
-}
-
-static void slave_write(void *ctx, u32 port, u8 value)
-{
-	struct pic *pic = ctx;
-
-	chip_write(pic, &pic->s.chip[1], port, value);
+	chip_write(pic, &pic->s.chip[port / 2], port % 2, value);
 }
 
 static u8 elcr_read(void *ctx, u32 port)
@@ -311,12 +298,12 @@ static void elcr_write(void *ctx, u32 port, u8 value)
 
 void pic_master_io(void *ctx, u64 offset, unsigned int size, bool write, u64 *value)
 {
-	port8_access(ctx, offset, size, write, value, master_read, master_write);
+	port8_access(ctx, offset, size, write, value, pic_read, pic_write);
 }
 
 void pic_slave_io(void *ctx, u64 offset, unsigned int size, bool write, u64 *value)
 {
-	port8_access(ctx, offset, size, write, value, slave_read, slave_write);
+	port8_access(ctx, offset + 2, size, write, value, pic_read, pic_write);
 }
 
 void pic_elcr_io(void *ctx, u64 offset, unsigned int size, bool write, u64 *value)
