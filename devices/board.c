@@ -101,6 +101,22 @@ static void add_devices(struct vm *vm, struct board *board)
 	acpi_pm_init(&board->acpi_pm, vm);
 }
 
+/* The last one first: a card goes before its bus. fini may free the device. */
+static void fini_devices(struct vm *vm)
+{
+	while (vm->devices) {
+		struct device **last = &vm->devices;
+		struct device *dev;
+
+		while ((*last)->next)
+			last = &(*last)->next;
+		dev = *last;
+		*last = NULL;
+		if (dev->ops->fini)
+			dev->ops->fini(dev);
+	}
+}
+
 int board_init(struct vm *vm)
 {
 	hpa_t block = pages_alloc(pages_order(sizeof(struct board)));
@@ -122,16 +138,9 @@ int board_init(struct vm *vm)
 
 void board_fini(struct vm *vm)
 {
-	struct device *next;
-
 	if (!vm->board)
 		return;
-	for (struct device *dev = vm->devices; dev; dev = next) {
-		next = dev->next;
-		if (dev->ops->fini)
-			dev->ops->fini(dev);
-	}
-	vm->devices = NULL;
+	fini_devices(vm);
 	/* Timers and LAPICs were in this block. */
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		vm->vcpus[i]->timers = NULL;
