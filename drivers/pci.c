@@ -291,9 +291,9 @@ static int irq_pin(const struct pci_device *dev, u8 vector)
 	return irq_route_gsi(line, vector, false, false);
 }
 
-int pci_device_irq(const struct pci_device *dev, u8 *vector, enum pci_irq_kind *kind)
+int pci_device_irq(const struct pci_device *dev, bool msix, u8 *vector, enum pci_irq_kind *kind)
 {
-	u32 msix = pci_device_capability(dev, CAPABILITY_MSIX, 0);
+	u32 table = msix ? pci_device_capability(dev, CAPABILITY_MSIX, 0) : 0;
 	u32 msi = pci_device_capability(dev, CAPABILITY_MSI, 0);
 	u16 command = pci_device_read16(dev, CONFIG_COMMAND);
 	int error;
@@ -302,7 +302,7 @@ int pci_device_irq(const struct pci_device *dev, u8 *vector, enum pci_irq_kind *
 	error = irq_alloc(vector);
 	if (error)
 		return error;
-	if (msix && irq_msix(dev, msix, *vector) == 0) {
+	if (table && irq_msix(dev, table, *vector) == 0) {
 		*kind = PCI_IRQ_MSIX;
 	} else if (msi) {
 		irq_msi(dev, msi, *vector);

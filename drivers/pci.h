@@ -45,10 +45,10 @@ void pci_device_disable(const struct pci_device *dev);
 volatile void *pci_device_map(const struct pci_device *dev, u32 bar, u64 bytes);
 
 /*
- * One vector for all that the device has to say: MSI-X (all through entry 0), else MSI, else its
- * pin. *kind says which.
+ * One vector for all that the device has to say: MSI-X (entry 0) if the driver wants that, else MSI, else
+ * its pin. *kind says which.
  */
 enum pci_irq_kind { PCI_IRQ_NONE, PCI_IRQ_MSIX, PCI_IRQ_MSI, PCI_IRQ_PIN };
-int must_check pci_device_irq(const struct pci_device *dev, u8 *vector, enum pci_irq_kind *kind);
+int must_check pci_device_irq(const struct pci_device *dev, bool msix, u8 *vector, enum pci_irq_kind *kind);
 
 #endif

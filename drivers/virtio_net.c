@@ -411,7 +411,7 @@ static int start(const struct pci_device *dev, u16 mtu, struct nic **nic)
 		error = virtio_pci_agree(&n->virtio, features_for(n->virtio.offered));
 	if (error)
 		return error;
-	error = pci_device_irq(dev, &n->nic.vector, &n->nic.irq);
+	error = pci_device_irq(dev, true, &n->nic.vector, &n->nic.irq);
 	if (error)
 		log_warn("virtio-net %s: no interrupt (%s): it is polled", dev->address, error_name(error));
 	error = virtio_pci_queue_init(&n->virtio, &n->rx, RX_QUEUE, RING_SIZE, n->nic.irq == PCI_IRQ_MSIX);

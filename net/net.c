@@ -24,7 +24,7 @@
 #define POLL_PIN_NS (10 * NS_PER_MS)
 #define POLL_NO_IRQ_NS NS_PER_MS
 
-static const struct nic_ops *const drivers[] = { &virtio_net_nic };
+static const struct nic_ops *const drivers[] = { &virtio_net_nic, &e1000_nic };
 
 static struct nic *nic;
 static char nic_name[sizeof(((struct net_info *)0)->nic)];
