@@ -35,7 +35,7 @@ static struct {
 	struct stream stream;
 	u64 until_ns;
 	bool sent;
-	u8 record[sizeof(struct record_header) + sizeof(struct wire_query)];
+	u8 record[sizeof(struct record_header) + sizeof(struct wire_query)] aligned(8);
 	u8 body[64] aligned(8);
 } question;
 
