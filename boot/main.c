@@ -1,22 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The order in which everything comes up, and the service loop. The boot CPU becomes the service
- * CPU; the others leave cpu_start_others() into vcpu_loop().
+ * CPU; the others leave cpu_start_others() into vcpu_main().
  */
 #include "boot/main.h"
 
-#include "arch/x86_64/acpi.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/init.h"
+#include "arch/x86_64/svm/svm.h"
+#include "boot/host.h"
+#include "console/console.h"
+#include "drivers/framebuffer.h"
 #include "drivers/serial.h"
+#include "errors.h"
 #include "lib/format.h"
 #include "lib/log.h"
+#include "migrate/migrate.h"
 #include "mm/pages.h"
+#include "net/net.h"
 #include "version.h"
+#include "vmm/hvm.h"
+#include "vmm/sched.h"
+#include "vmm/vm.h"
 
-#define COM1_PORT 0x3f8
-#define COM1_IRQ 4
-#define COM1_BAUD 115200
+static struct host_config host_config;
 
 /* Own page tables, then nothing of the firmware's is in use any more and its memory is ours. */
 static void memory_init(const struct boot_info *info)
@@ -32,53 +39,146 @@ static void memory_init(const struct boot_info *info)
 	paging_pool_release();
 }
 
-static void console_init(void)
+/* From here on lines queue up for the port, instead of being waited for. */
+static void serial_start(void)
 {
-	log_set_panic_sink(serial_panic_write);
-	if (serial_init(COM1_PORT, COM1_BAUD, COM1_IRQ))
-		log_warn("serial: there is no COM1 at %#x", COM1_PORT);
-	log_set_early_sink(NULL);
+	if (serial_init(host_config.serial_port, host_config.serial_baud, host_config.serial_irq))
+		log_error("serial: nothing answers at port %#x: this host has no console",
+			  host_config.serial_port);
+	log_set_early_sink(serial_write);
 }
 
-static void log_machine(const struct boot_info *info)
+/* Without an extension the console still comes up, to say so. */
+static void hvm_choose(void)
+{
+	static const struct hvm_ops *const backends[] = { &svm_ops };
+	const char *why[ARRAY_SIZE(backends)];
+
+	for (u32 i = 0; i < ARRAY_SIZE(backends); i++) {
+		why[i] = backends[i]->missing();
+		if (!why[i]) {
+			hvm = backends[i];
+			return;
+		}
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(backends); i++)
+		log_error("no guests can run here: %s", why[i]);
+}
+
+static void hvm_start(void)
+{
+	if (hvm && hvm->cpu_on(cpu_self()))
+		log_error("CPU %u: %s can't be switched on", cpu_self()->index, hvm->name);
+}
+
+/* The other CPUs: for ever. */
+static void vcpu_main(void)
+{
+	hvm_start();
+	sched_main();
+}
+
+static void machine_log(void)
 {
 	char memory[32];
 
-	log_info("godwit %s: %u CPUs (%u in the firmware's tables), %s free", godwit_version,
-		 cpu_count(), acpi_info()->cpu_count,
-		 format_bytes(memory, sizeof(memory), pages_free_count() * PAGE_SIZE));
-	log_info("TSC at %llu kHz, files: %u", (unsigned long long)tsc_khz(), info->file_count);
-	if (info->files_error[0])
-		log_warn("boot: %s", info->files_error);
+	log_info("godwit %s: %u CPU%s, %s free, %s%s%s", godwit_version, cpu_count(),
+		 cpu_count() == 1 ? "" : "s",
+		 format_bytes(memory, sizeof(memory), pages_free_count() * PAGE_SIZE),
+		 hvm ? hvm->name : "no guests possible", hvm ? " with " : "",
+		 hvm ? hvm->npt_name : "");
 }
 
-static void vcpu_loop(void)
+static void net_start(void)
 {
-	for (;;) {
-		cpu_take_pending();
-		cpu_idle(0);
-	}
+	static struct net_config config;
+	char why[160] = "";
+	int error;
+
+	host_net_config(&host_config, &config);
+	error = net_init(&config, why, sizeof(why));
+	if (error)
+		log_error("net: %s", why[0] ? why : error_name(error));
+	else if (why[0])
+		log_warn("net: %s", why);
+}
+
+static void migrate_start_service(void)
+{
+	static struct migrate_config config;
+
+	host_migrate_config(&host_config, &config);
+	migrate_init(&config);
+}
+
+static void console_start(void)
+{
+	static const struct console_io io = {
+		.read = serial_read,
+		.room = serial_room,
+		.write = serial_write,
+		.drain = serial_drain,
+	};
+
+	vm_set_listener(console_guest_event);
+	console_init(&io, &host_config);
+	log_set_early_sink(NULL);
+	console_start_guests();
+}
+
+/* A line at a time: drawing takes long, and others want to run too. True: there are more. */
+static bool screen_poll(void)
+{
+	static u64 cursor;
+	char text[128];
+	size_t n = log_read(&cursor, text, sizeof(text));
+
+	framebuffer_write(text, n);
+	return n != 0;
+}
+
+static void panic_sink(const char *text, size_t len)
+{
+	serial_panic_write(text, len);
+	framebuffer_write(text, len);
+}
+
+static u64 sooner(u64 a, u64 b)
+{
+	if (!a || !b)
+		return a | b;
+	return MIN(a, b);
+}
+
+static u64 service_deadline(void)
+{
+	u64 next = net_next_deadline();
+
+	next = sooner(next, console_next_deadline());
+	next = sooner(next, migrate_next_deadline());
+	if (cpu_count() == 1)
+		next = sooner(next, sched_next_deadline());
+	return next;
 }
 
 static noreturn void service_loop(void)
 {
-	char text[1024];
-	u64 cursor = 0;
-
 	for (;;) {
-		bool more = false;
+		bool more;
 
 		cpu_take_pending();
-		while (serial_room() >= sizeof(text)) {
-			size_t n = log_read(&cursor, text, sizeof(text));
-
-			if (!n)
-				break;
-			serial_write(text, n);
-		}
+		more = serial_poll();
+		more |= console_poll();
+		more |= net_poll();
+		more |= vm_service();
+		more |= migrate_poll();
+		more |= screen_poll();
+		if (cpu_count() == 1)
+			more |= sched_run_slice();
+		/* What the others have written meanwhile is on its way before anybody sleeps. */
 		more |= serial_poll();
 		if (!more)
-			cpu_idle(0);
+			cpu_idle(service_deadline());
 	}
 }
 
@@ -86,15 +186,25 @@ void boot_main(void *argument)
 {
 	const struct boot_info *info = argument;
 
+	log_set_panic_sink(panic_sink);
 	traps_init();
 	memory_init(info);
 	acpi_init(info->rsdp);
 	time_init(info->entry_tsc, info->wall_time_s);
 	irq_init();
 	power_init(info->reset_system);
-	console_init();
 	smp_init(info->trampoline);
-	cpu_start_others(vcpu_loop);
-	log_machine(info);
+	host_read_files(info, &host_config);
+	serial_start();
+	framebuffer_init(info->framebuffer, info->framebuffer_width, info->framebuffer_height,
+			 info->framebuffer_pitch_bytes);
+	hvm_choose();
+	hvm_start();
+	cpu_start_others(vcpu_main);
+	machine_log();
+	net_start();
+	if (hvm)
+		migrate_start_service();
+	console_start();
 	service_loop();
 }

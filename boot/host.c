@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From the ESP's files to the configurations of the parts, which know nothing of each other.
+ * Service CPU, once at boot.
+ */
+#include "boot/host.h"
+
+#include "lib/log.h"
+#include "lib/string.h"
+#include "vmm/files.h"
+
+#define CONFIG_NAME "godwit.cfg"
+
+static void report_line(unused void *ctx, const char *file, u32 line, bool warning, const char *text)
+{
+	if (warning)
+		log_warn("%s:%u: %s", file, line, text);
+	else
+		log_error("%s:%u: %s", file, line, text);
+}
+
+static void explain_config(const struct host_config *config)
+{
+	log_warn("there is no \\godwit\\" CONFIG_NAME " on the ESP: this host is called %s, asks DHCP "
+		 "for an address, has no peers and starts no guests", config->name);
+	log_info("To change that, write \\godwit\\" CONFIG_NAME " with lines like these:");
+	log_info("  name = 'alpha'");
+	log_info("  address = '10.0.0.1/24'");
+	log_info("  peers = ['beta=10.0.0.2']");
+	log_info("  guests = ['web.cfg']");
+}
+
+void host_read_files(const struct boot_info *info, struct host_config *config)
+{
+	struct cfg_report report = { .line = report_line };
+	const struct boot_file *file = boot_file_find(info, CONFIG_NAME);
+
+	for (u32 i = 0; i < info->file_count; i++)
+		files_add(info->files[i].name, info->files[i].data, info->files[i].bytes);
+	if (info->files_error[0])
+		log_warn("boot: %s", info->files_error);
+	host_config_init(config);
+	if (file)
+		host_config_parse(config, file->name, file->data, file->bytes, &report);
+	else
+		explain_config(config);
+}
+
+void host_net_config(const struct host_config *config, struct net_config *net)
+{
+	memset(net, 0, sizeof(*net));
+	memcpy(net->nic, config->nic, sizeof(net->nic));
+	memcpy(net->host_name, config->name, sizeof(net->host_name));
+	memcpy(net->ip, config->ip, 4);
+	memcpy(net->netmask, config->netmask, 4);
+	memcpy(net->gateway, config->gateway, 4);
+	net->dhcp = config->dhcp;
+	net->mtu = config->mtu;
+}
+
+static_assert(HOST_PEERS_MAX <= MIGRATE_PEERS_MAX, "every configured peer has a place");
+
+void host_migrate_config(const struct host_config *config, struct migrate_config *migrate)
+{
+	memset(migrate, 0, sizeof(*migrate));
+	memcpy(migrate->host_name, config->name, sizeof(migrate->host_name));
+	migrate->peer_count = config->peer_count;
+	for (u32 i = 0; i < config->peer_count; i++) {
+		memcpy(migrate->peers[i].name, config->peers[i].name, sizeof(migrate->peers[i].name));
+		memcpy(migrate->peers[i].ip, config->peers[i].ip, 4);
+	}
+}
