@@ -71,7 +71,8 @@ static struct pci_function *host_function(struct pci_host *host, u32 bus, u32 sl
 static void ecam_access(void *ctx, u64 offset, unsigned int size, bool write, u64 *value)
 {
 	struct pci_host *host = ctx;
-	struct pci_function *function = host_function(host, (u32)(offset >> 20), (offset >> 15) & 31, (offset >> 12) & 7);
+	u32 devfn = (offset >> 12) & 0xff;
+	struct pci_function *function = host_function(host, (u32)(offset >> 20), devfn >> 3, devfn & 7);
 	u32 reg = offset & (ECAM_CONFIG_BYTES - 1);
 	u32 first = MIN(size, 4u);
 

@@ -148,7 +148,8 @@ void pci_function_resume(struct pci_function *function);
 
 /* --- between pci.c, pci_function.c and pci_msix.c --- */
 struct pci_bus *pci_bus_of(struct vm *vm);
-int must_check pci_function_init_on(struct pci_function *function, struct pci_bus *bus, const struct pci_identity *identity);
+int must_check pci_function_init_on(struct pci_function *function, struct pci_bus *bus,
+				    const struct pci_identity *identity);
 /* These registers were written: does what they say. */
 void pci_function_written(struct pci_function *function, u32 offset, u32 bytes);
 u32 pci_read_bytes(const u8 *bytes, u32 count);

@@ -66,8 +66,8 @@ void virtio_device_broken(struct virtio_device *virtio, u32 queue, const char *w
 	const char *guest = virtio->dev.vm->config.name;
 
 	if (virtio->faults < FAULTS_LOGGED)
-		log_warn("%s: %s: the guest's driver gave queue %u %s; the device waits for a reset", guest, virtio->name,
-			 queue, why);
+		log_warn("%s: %s: the guest's driver gave queue %u %s; the device waits for a reset", guest,
+			 virtio->name, queue, why);
 	else if (virtio->faults == FAULTS_LOGGED)
 		log_warn("%s: %s: more mistakes of the guest's driver are not shown", guest, virtio->name);
 	if (virtio->faults <= FAULTS_LOGGED)

@@ -32,7 +32,13 @@ enum net_queue { NET_RX, NET_TX, NET_CONTROL, NET_QUEUES };
 #define NET_F_CTRL_MAC_ADDR BIT(23)
 
 /* Configuration (5.1.4), offsets in struct virtio_device's config. */
-enum net_config { NET_CONFIG_MAC = 0, NET_CONFIG_STATUS = 6, NET_CONFIG_PAIRS = 8, NET_CONFIG_MTU = 10, NET_CONFIG_BYTES = 12 };
+enum net_config {
+	NET_CONFIG_MAC = 0,
+	NET_CONFIG_STATUS = 6,
+	NET_CONFIG_PAIRS = 8,
+	NET_CONFIG_MTU = 10,
+	NET_CONFIG_BYTES = 12,
+};
 enum net_status { NET_STATUS_LINK_UP = 1, NET_STATUS_ANNOUNCE = 2 };
 
 struct virtio_net {

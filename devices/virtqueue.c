@@ -170,7 +170,7 @@ static int chain_add(struct virtqueue *queue, struct virtqueue_chain *chain, con
 	return 0;
 }
 
-/* A chain has no more descriptors than the queue has entries, indirect ones included (2.7.5.3.1): no loop is endless. */
+/* A chain has no more descriptors than the queue has entries, indirect ones included (2.7.5.3.1): no endless loops. */
 static int chain_walk(struct virtqueue *queue, struct virtqueue_chain *chain)
 {
 	gpa_t table = queue->descriptors;
@@ -362,8 +362,8 @@ u32 virtqueue_chain_read(const struct virtqueue *queue, const struct virtqueue_c
 u32 virtqueue_chain_write(const struct virtqueue *queue, const struct virtqueue_chain *chain, u32 offset,
 			  const void *src, u32 bytes)
 {
-	return chain_copy(queue, chain->segments + chain->readable, chain->writable, offset, (u8 *)(uintptr_t)src, bytes,
-			  true);
+	return chain_copy(queue, chain->segments + chain->readable, chain->writable, offset, (u8 *)(uintptr_t)src,
+			  bytes, true);
 }
 
 /* --- state ----------------------------------------------------------------------------------------------------- */
