@@ -130,7 +130,7 @@ static void console_start(void)
 static bool screen_poll(void)
 {
 	static u64 cursor;
-	char text[128];
+	char text[320];
 	size_t n = log_read(&cursor, text, sizeof(text));
 
 	framebuffer_write(text, n);
