@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Registers and descriptors of Intel's 8254x (its "PCI/PCI-X Family" manual) and 82574 (its datasheet), by their names there. */
+/*
+ * Registers and descriptors of Intel's 8254x ("PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's
+ * Manual") and 82574 (its datasheet), by their names there.
+ */
 #ifndef DRIVERS_E1000_REGS_H
 #define DRIVERS_E1000_REGS_H
 

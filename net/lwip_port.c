@@ -5,8 +5,8 @@
  * Frames for the host are copied into pbufs and queued; lwip_port_poll() feeds them to lwIP. So lwIP never runs
  * inside of the switch, and what it sends from within its input does not come back upon itself.
  *
- * Checksums of TCP and UDP are left to the switch on the way out (to the NIC, if it can), and checked here on the way in only
- * if nobody did. Segments may be longer than the MTU: the NIC cuts them (NET_GSO_TCP4).
+ * Checksums of TCP and UDP are left to the switch on the way out (to the NIC, if it can), and checked here on the way
+ * in only if nobody did. Segments may be longer than the MTU: the NIC cuts them (NET_GSO_TCP4).
  */
 #include "net/lwip_port.h"
 
@@ -112,7 +112,7 @@ static void input_queued(void)
 
 /* --- to the switch ----------------------------------------------------------------------------------------------- */
 
-/* Has lwIP left the TCP or UDP checksum to us? Then the pseudo-header's sum goes there and the switch does the rest. */
+/* TCP's and UDP's checksums were left to us: the pseudo-header's sum goes there and the switch does the rest. */
 static void leave_checksum(u8 *data, struct net_frame *frame)
 {
 	u8 *ip = data + ETHERNET_BYTES;

@@ -2,9 +2,9 @@
 /*
  * Pipes over lwIP's TCP. Service CPU; lwIP's callbacks come from within net_poll() and from put and flush.
  *
- * put() copies into lwIP's segments (the only copy above the NIC's), flush() lets them go. What comes in stays in lwIP's
- * pbufs until it is consumed: peek() points into them. The window opens again as data is consumed, so a
- * reader that stops makes the sender stop.
+ * put() copies into lwIP's segments (the only copy above the NIC's), flush() lets them go. What comes in stays in
+ * lwIP's pbufs until it is consumed: peek() points into them. The window opens again as data is consumed, so a reader
+ * that stops makes the sender stop.
  *
  * A peer that says nothing for PEER_SILENT_MS is dead: keep-alive probes make a live one say something.
  */
