@@ -55,6 +55,8 @@ static int vm_check_config(const struct vm_config *config, char *why, size_t why
 	u64 available = pages_free_count() * PAGE_SIZE;
 	char text[32];
 
+	if (!hvm)
+		return refuse(why, why_bytes, -E_NOSYS, "no guests can run on this machine: see dmesg");
 	if (config->vcpus < 1 || config->vcpus > VM_VCPUS_MAX)
 		return refuse(why, why_bytes, -E_RANGE, "%u vCPUs asked for, 1 to %u are possible", config->vcpus,
 			      VM_VCPUS_MAX);
