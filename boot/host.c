@@ -14,9 +14,9 @@
 static void report_line(unused void *ctx, const char *file, u32 line, bool warning, const char *text)
 {
 	if (warning)
-		log_warn("%s:%u: %s", file, line, text);
+		log_warn("%s line %u: %s", file, line, text);
 	else
-		log_error("%s:%u: %s", file, line, text);
+		log_error("%s line %u: %s", file, line, text);
 }
 
 static void explain_config(const struct host_config *config)

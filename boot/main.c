@@ -62,7 +62,7 @@ static void hvm_choose(void)
 		}
 	}
 	for (u32 i = 0; i < ARRAY_SIZE(backends); i++)
-		log_error("no guests can run here: %s", why[i]);
+		log_error("guests can't run here: %s", why[i]);
 }
 
 static void hvm_start(void)
@@ -98,9 +98,9 @@ static void net_start(void)
 	host_net_config(&host_config, &config);
 	error = net_init(&config, why, sizeof(why));
 	if (error)
-		log_error("net: %s", why[0] ? why : error_name(error));
+		log_error("network: %s", why[0] ? why : error_name(error));
 	else if (why[0])
-		log_warn("net: %s", why);
+		log_warn("network: no NIC: %s", why);
 }
 
 static void migrate_start_service(void)
@@ -111,7 +111,7 @@ static void migrate_start_service(void)
 	migrate_init(&config);
 }
 
-static void console_start(void)
+static void console_start(const struct boot_info *info)
 {
 	static const struct console_io io = {
 		.read = serial_read,
@@ -121,6 +121,7 @@ static void console_start(void)
 	};
 
 	vm_set_listener(console_guest_event);
+	log_info("ready %lu TSC ticks after the UEFI entry", tsc_read() - info->entry_tsc);
 	console_init(&io, &host_config);
 	log_set_early_sink(NULL);
 	console_start_guests();
@@ -205,6 +206,6 @@ void boot_main(void *argument)
 	net_start();
 	if (hvm)
 		migrate_start_service();
-	console_start();
+	console_start(info);
 	service_loop();
 }
