@@ -168,10 +168,6 @@ void svm_event_enter(struct vcpu *vcpu)
 	struct vmcb_control *control = &sv->vmcb->control;
 
 	sv->injected = sv->event;
-	if (likely(sv->event.type == EVENT_NONE)) {
-		control->event_inj = 0;
-		return;
-	}
 	control->event_inj = encode(&sv->event);
 	/* The pushed RIP of a software interrupt is nRIP's where there is one (15.20). */
 	control->next_rip = vcpu->regs.rip;
@@ -220,8 +216,10 @@ void svm_event_exit(struct vcpu *vcpu)
 	struct svm_vcpu *sv = svm_of(vcpu);
 	u64 info = sv->vmcb->control.exit_int_info;
 
-	if (unlikely(sv->nmi_iret) && vcpu->regs.rip != sv->nmi_iret_rip)
+	if (sv->nmi_iret && vcpu->regs.rip != sv->nmi_iret_rip)
 		svm_set_nmi_blocked(sv, false);
-	if (unlikely(info & INJ_VALID))
+	if (info & INJ_VALID)
 		sv->event = interrupted_event(sv, info);
+	sv->injected.type = EVENT_NONE;
+	sv->vmcb->control.event_inj = 0;
 }

@@ -82,15 +82,6 @@ svm_enter:
 	vmload
 	stgi
 
-	; Nothing of the guest's stays in the registers that C code may use for addresses.
-	xor	ecx, ecx
-	xor	edx, edx
-	xor	esi, esi
-	xor	edi, edi
-	xor	r8d, r8d
-	xor	r9d, r9d
-	xor	r10d, r10d
-	xor	r11d, r11d
 	pop	r15
 	pop	r14
 	pop	r13

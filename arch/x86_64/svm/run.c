@@ -127,7 +127,8 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 	fpu_load(vcpu->xsave, vcpu->xcr0);
 	prepare_tlb(cpu->index, sv);
 	load_tsc_aux(cpu->index, sv);
-	svm_event_enter(vcpu);
+	if (unlikely(sv->event.type != EVENT_NONE))
+		svm_event_enter(vcpu);
 	vmcb->state.rax = regs->gpr[GPR_RAX];
 	vmcb->state.rsp = regs->gpr[GPR_RSP];
 	vmcb->state.rip = regs->rip;
@@ -150,7 +151,8 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 	regs->gpr[GPR_RSP] = vmcb->state.rsp;
 	regs->rip = vmcb->state.rip;
 	regs->rflags = vmcb->state.rflags;
-	svm_event_exit(vcpu);
+	if (unlikely(svm_event_was_busy(sv)))
+		svm_event_exit(vcpu);
 	svm_decode_exit(vcpu, exit);
 	if (exit->kind == VM_EXIT_HOST)
 		serve_host_interrupts();

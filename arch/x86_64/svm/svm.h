@@ -115,9 +115,14 @@ bool svm_irq_ready(const struct vcpu *vcpu);
 void svm_request_irq_window(struct vcpu *vcpu, bool on);
 void svm_insn_done(struct vcpu *vcpu);
 void svm_set_nmi_blocked(struct svm_vcpu *sv, bool blocked);
-/* Before the entry: writes EVENTINJ. After the exit: what was not delivered waits again. */
+/* Before an entry with an event: writes EVENTINJ. */
 void svm_event_enter(struct vcpu *vcpu);
+/* After an exit, if svm_event_was_busy(): what was not delivered waits again. */
 void svm_event_exit(struct vcpu *vcpu);
+static inline bool svm_event_was_busy(const struct svm_vcpu *sv)
+{
+	return sv->vmcb->control.exit_int_info & INJ_VALID || sv->injected.type != EVENT_NONE || sv->nmi_iret;
+}
 void svm_iret_exit(struct vcpu *vcpu);
 bool must_check svm_event_valid(const struct vm_event *event);
 
