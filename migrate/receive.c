@@ -140,6 +140,10 @@ static void first_hello(struct session *s)
 	memcpy(handover.uuid, hello.fixed.uuid, sizeof(handover.uuid));
 	handover.epoch = hello.fixed.epoch;
 	handover.attempt = hello.fixed.attempt;
+	if (!error && owner_taken(&handover)) {
+		str_copy(why, sizeof(why), "this very hand-over was taken before: the stream is a repetition");
+		error = -E_PROTO;
+	}
 	if (!error)
 		error = hello_check(&hello, &s->peer, send_moving(&handover), why, sizeof(why));
 	if (!error)

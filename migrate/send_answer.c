@@ -44,6 +44,18 @@ static void answer(struct sender *s)
 			    record_name(type));
 }
 
+static void connection_broke(struct sender *s, int status)
+{
+	if (s->step == MIGRATE_CONNECT)
+		sender_fail(s, false, "no connection to %s (%s): is it up, and is this host among its peers?", s->peer.name,
+			    error_name(status));
+	else if (s->step == MIGRATE_HELLO)
+		sender_fail(s, false, "%s hung up at once (%s): is this host among the peers in its godwit.cfg?",
+			    s->peer.name, error_name(status));
+	else
+		sender_fail(s, false, "the connection to %s broke: %s", s->peer.name, error_name(status));
+}
+
 void sender_read_answers(struct sender *s)
 {
 	while (sender_active(s) && !(s->step == MIGRATE_COMMIT && fault_hold("send.running"))) {
@@ -60,8 +72,7 @@ void sender_read_answers(struct sender *s)
 		}
 		status = s->stream.pipe->ops->status(s->stream.pipe);
 		if (status && !(status == -E_AGAIN && s->step == MIGRATE_CONNECT))
-			sender_fail(s, false, s->step == MIGRATE_CONNECT ? "no connection to %s: %s" :
-				    "the connection to %s broke: %s", s->peer.name, error_name(status));
+			connection_broke(s, status);
 		return;
 	}
 }

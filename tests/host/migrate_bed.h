@@ -8,6 +8,9 @@
 #ifndef MIGRATE_BED_H
 #define MIGRATE_BED_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* memmem */
+#endif
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +25,7 @@
 #include "fake/fake_pipe.h"
 #include "lib/bitmap.h"
 #include "lib/fault.h"
+#include "lib/string.h"
 #include "migrate/migrate.h"
 #include "mm/npt_walk.h"
 #include "mm/pages.h"

@@ -120,6 +120,8 @@ static size_t op_put(struct pipe *pipe, const void *data, size_t bytes)
 	arrives = c->cut ? 0 : MIN(n, fake_pipe.cut_after - total);
 	for (size_t i = 0; i < arrives; i++)
 		out->data[(out->head + i) & (out->size - 1)] = from[i];
+	if (fake_pipe.tap && e->side == 0)
+		fake_pipe.tap(from, n);
 	out->head += arrives;
 	out->lost += n - arrives;
 	total += n;

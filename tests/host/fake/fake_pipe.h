@@ -25,6 +25,8 @@ struct fake_pipe_options {
 	bool link_down;    /* new connections fail */
 	bool lose_in_flight; /* what was put but not read at the cut is lost, too */
 	u8 from_ip[4];     /* what the listener is told */
+	/* Sees all that the connecting side puts. */
+	void (*tap)(const void *data, size_t bytes);
 };
 
 /* The options of new connections; the cut counts from here on. */
