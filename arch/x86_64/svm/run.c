@@ -87,34 +87,15 @@ static void load_tsc_aux(u32 cpu, const struct svm_vcpu *sv)
 }
 
 /* VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. */
-static void dr_load(const struct svm_vcpu *sv)
-{
-	__asm__ volatile("mov %0, %%dr0\n\t"
-			 "mov %1, %%dr1\n\t"
-			 "mov %2, %%dr2\n\t"
-			 "mov %3, %%dr3"
-			 :
-			 : "r"(sv->dr[0]), "r"(sv->dr[1]), "r"(sv->dr[2]), "r"(sv->dr[3]));
-}
-
 static void dr_save(struct svm_vcpu *sv)
 {
-	__asm__ volatile("mov %%dr0, %0\n\t"
-			 "mov %%dr1, %1\n\t"
-			 "mov %%dr2, %2\n\t"
-			 "mov %%dr3, %3"
-			 : "=r"(sv->dr[0]), "=r"(sv->dr[1]), "=r"(sv->dr[2]), "=r"(sv->dr[3]));
+	svm_dr_save(sv->dr);
 	/* No breakpoint is on (DR7 bits 0-7): until the guest touches a debug register again. */
 	if (sv->vmcb->state.dr7 & 0xff)
 		return;
 	sv->dr_live = false;
 	sv->vmcb->control.intercept_dr = INTERCEPT_DR_ALL;
 	vmcb_touched(sv->vmcb, CLEAN_I);
-}
-
-static void serve_host_interrupts(void)
-{
-	__asm__ volatile("sti; nop; cli" : : : "memory");
 }
 
 void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
@@ -134,12 +115,10 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 	vmcb->state.rip = regs->rip;
 	vmcb->state.rflags = regs->rflags;
 	if (unlikely(sv->dr_live))
-		dr_load(sv);
+		svm_dr_load(sv->dr);
 
 	svm_enter(regs->gpr, sv->vmcb_hpa, cpu->hostvmcb);
 
-	if (unlikely(sv->dr_live))
-		dr_save(sv);
 	/* QEMU fills the save area with the host's state then: nothing of that is the guest's. */
 	if (unlikely((u32)vmcb->control.exit_code == EXIT_INVALID)) {
 		svm_decode_exit(vcpu, exit);
@@ -147,6 +126,8 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 		return;
 	}
 	vmcb->control.clean = CLEAN_ALL;
+	if (unlikely(sv->dr_live))
+		dr_save(sv);
 	regs->gpr[GPR_RAX] = vmcb->state.rax;
 	regs->gpr[GPR_RSP] = vmcb->state.rsp;
 	regs->rip = vmcb->state.rip;
@@ -155,5 +136,5 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 		svm_event_exit(vcpu);
 	svm_decode_exit(vcpu, exit);
 	if (exit->kind == VM_EXIT_HOST)
-		serve_host_interrupts();
+		svm_serve_interrupts();
 }

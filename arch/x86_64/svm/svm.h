@@ -139,5 +139,9 @@ void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset);
 /* run.asm: enters the guest with these registers (all but RAX and RSP, which the VMCB has). */
 void svm_enter(u64 *gpr, hpa_t vmcb, hpa_t host_vmcb);
 void svm_vmsave(hpa_t vmcb);
+void svm_dr_load(const u64 dr[4]);
+void svm_dr_save(u64 dr[4]);
+/* Host interrupts that wait are taken now. */
+void svm_serve_interrupts(void);
 
 #endif
