@@ -54,6 +54,10 @@ static void find_nic(const struct net_config *config, u16 mtu)
 	const struct pci_device *dev;
 	int error = -E_NOENT;
 
+	if (str_equal(config->nic, "none")) {
+		str_format(nic_name, sizeof(nic_name), "none: the configuration says so");
+		return;
+	}
 	for (u32 i = 0; (dev = pci_device_get(i)) && error; i++) {
 		if (any ? dev->class != PCI_CLASS_NETWORK : !str_equal(dev->address, config->nic))
 			continue;
