@@ -89,6 +89,16 @@ static void machine_log(void)
 		 hvm ? hvm->npt_name : "");
 }
 
+/* Of the memory that the firmware left us, what guests can't have; the ESP's files don't count. */
+static u64 held_bytes(const struct boot_info *info)
+{
+	u64 ours = info->image_bytes + info->table_pool_bytes + PAGE_SIZE; /* the trampoline's page */
+
+	for (u32 i = 0; i < info->free_count; i++)
+		ours += info->free[i].bytes;
+	return ours - pages_free_count() * PAGE_SIZE;
+}
+
 static void net_start(void)
 {
 	static struct net_config config;
@@ -121,6 +131,7 @@ static void console_start(const struct boot_info *info)
 	};
 
 	vm_set_listener(console_guest_event);
+	log_info("the hypervisor holds %lu bytes", held_bytes(info));
 	log_info("ready %lu TSC ticks after the UEFI entry", tsc_read() - info->entry_tsc);
 	console_init(&io, &host_config);
 	log_set_early_sink(NULL);
