@@ -9,6 +9,7 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "vmm/cpuid.h"
 #include "vmm/device.h"
 #include "vmm/msr.h"
 #include "vmm/vcpu.h"
@@ -16,6 +17,7 @@
 #include "vmm/xsave.h"
 
 #define HEADER sizeof(struct record_header)
+#define XSTATE_BV_OFFSET 512 /* SDM 1 13.4.2 */
 
 static_assert(sizeof(struct cpu_state) % STREAM_ALIGN == 0, "wire layout: MSRs follow it");
 
@@ -54,6 +56,16 @@ static size_t save_time(struct stream *s, const struct vm *vm, u8 *record)
 	return record_seal(s, record, RECORD_TIME, sizeof(*time));
 }
 
+/* Components that the guest was not shown are the host's own affair: they stay here, as not in use. */
+static void hide_components(u8 *xsave, const struct vm *vm)
+{
+	u64 xstate_bv;
+
+	memcpy(&xstate_bv, xsave + XSTATE_BV_OFFSET, sizeof(xstate_bv));
+	xstate_bv &= cpuid_policy_xcr0(vm->cpuid);
+	memcpy(xsave + XSTATE_BV_OFFSET, &xstate_bv, sizeof(xstate_bv));
+}
+
 static size_t save_vcpu(struct stream *s, const struct vcpu *vcpu, u8 *record)
 {
 	struct wire_vcpu *head = (struct wire_vcpu *)(record + HEADER);
@@ -72,6 +84,7 @@ static size_t save_vcpu(struct stream *s, const struct vcpu *vcpu, u8 *record)
 	assert(head->msr_count <= MSR_VALUES_MAX);
 	head->xsave_bytes = xsave_bytes;
 	memcpy(msrs + head->msr_count, vcpu->xsave, xsave_bytes);
+	hide_components((u8 *)(msrs + head->msr_count), vcpu->vm);
 	body = (u32)(sizeof(*head) + sizeof(*state) + head->msr_count * sizeof(*msrs) + xsave_bytes);
 	return record_seal(s, record, RECORD_VCPU, body);
 }
