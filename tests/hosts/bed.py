@@ -47,6 +47,11 @@ def run(*command, timeout=60, check=True, **options):
     return done
 
 
+def spawn(command, **options):
+    """A process that the kernel kills when this program ends, however it ends: no emulator outlives a test run."""
+    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *map(str, command)], stdin=subprocess.DEVNULL, **options)
+
+
 def qemu_program():
     """The QEMU that tools/setup chose (10.0 or newer)."""
     private = TOP / "third_party/qemu/qemu-system-x86_64"
@@ -95,7 +100,22 @@ class Segment:
         run("ip", "link", "delete", self.name, check=False)
 
 
+PANIC = re.compile(r"panic on CPU(.*\n)*?.*has stopped.*")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def connect_unix(directory, name):
+    """A connection to a socket in a directory whose path may be too long for a socket's address (108 bytes)."""
+    sock = socket.socket(socket.AF_UNIX)
+    holder = os.open(directory, os.O_PATH)
+    try:
+        sock.connect(f"/proc/self/fd/{holder}/{name}")
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.close(holder)
+    return sock
 
 
 class SerialLine:
@@ -143,6 +163,9 @@ class SerialLine:
                     self.position = match.end()
                     return match
                 left = end - time.monotonic()
+                panic = PANIC.search(self.text, self.position)
+                if panic:
+                    raise Trouble(f"{self.name}: the hypervisor panicked while waiting for /{pattern}/:\n{panic.group()}")
                 if self.closed or (alive and not alive()):
                     raise Trouble(f"{self.name}: ended while waiting for /{pattern}/; the last lines were:\n{self.tail()}")
                 if left <= 0:
@@ -212,13 +235,13 @@ class Host:
             (self.esp / "godwit" / name).write_bytes(data)
 
     def command_line(self):
+        """QEMU's, to be run in self.directory: a path in an option must hold no comma, and a socket's must be short."""
         words = [qemu_program(), "-name", self.name, "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", self.cpu,
                  "-smp", str(self.smp), "-m", str(self.memory), "-nodefaults", "-display", "none", "-no-reboot",
-                 "-bios", str(firmware()), "-drive", f"file=fat:rw:{self.esp},format=raw,if=ide",
-                 "-chardev", f"socket,id=console,path={self.directory}/serial.sock,server=on,wait=on,"
-                             f"logfile={self.directory}/serial.log",
+                 "-bios", str(firmware()), "-drive", "file=fat:rw:esp,format=raw,if=ide",
+                 "-chardev", "socket,id=console,path=serial.sock,server=on,wait=on,logfile=serial.log",
                  "-serial", "chardev:console",
-                 "-qmp", f"unix:{self.directory}/qmp.sock,server=on,wait=off"]
+                 "-qmp", "unix:qmp.sock,server=on,wait=off"]
         if self.nic:
             words += ["-netdev", f"tap,id=net0,ifname={self.tap},script=no,downscript=no",
                       "-device", f"{self.nic},netdev=net0,mac={self.mac},romfile="]
@@ -228,16 +251,13 @@ class Host:
         if self.nic:
             self.segment.add_tap(self.tap)
         with open(self.directory / "qemu.log", "w") as log:
-            self.process = subprocess.Popen(self.command_line(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        path = str(self.directory / "serial.sock")
+            self.process = spawn(self.command_line(), cwd=self.directory, stdout=log, stderr=log)
         end = time.monotonic() + 30
         while True:
-            sock = socket.socket(socket.AF_UNIX)
             try:
-                sock.connect(path)
+                sock = connect_unix(self.directory, "serial.sock")
                 break
             except OSError:
-                sock.close()
                 if self.process.poll() is not None or time.monotonic() > end:
                     raise Trouble(f"QEMU did not start: {(self.directory / 'qemu.log').read_text()}") from None
                 time.sleep(0.05)
@@ -284,8 +304,7 @@ class Host:
         return summary(output)
 
     def qmp(self, command, **arguments):
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(str(self.directory / "qmp.sock"))
+        with connect_unix(self.directory, "qmp.sock") as sock:
             stream = sock.makefile("rw")
             stream.readline()
             for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
@@ -345,8 +364,7 @@ class SshSession:
     """A session that stays open: runs `count` in the guest, which prints a rising number, and watches it."""
 
     def __init__(self, ip, command="count"):
-        self.process = subprocess.Popen(ssh_command(ip, command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, text=True)
+        self.process = spawn(ssh_command(ip, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.lines = []
         self.news = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
@@ -393,8 +411,8 @@ class Pinger:
     def __init__(self, ip, interval_s=0.01):
         self.interval_s = interval_s
         self.answers = []
-        self.process = subprocess.Popen(["ping", "-n", "-D", "-i", str(interval_s), ip], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = spawn(["ping", "-n", "-D", "-i", interval_s, ip], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                             text=True)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 

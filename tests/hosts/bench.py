@@ -8,7 +8,6 @@ emulator on a shared machine, so compare ratios of one run, not seconds of two.
 import json
 import re
 import statistics
-import subprocess
 import sys
 import time
 
@@ -146,7 +145,7 @@ def link_tcp(segment):
                      "-append", LINUX_EXTRA.format(ip=f"10.77.0.{number}", name=name), "-serial", f"file:{OUT}/{name}.log",
                      "-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no",
                      "-device", f"virtio-net-pci,netdev=n,mac=52:54:00:77:05:{number:02x},romfile="]
-            machines.append((tap, subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL)))
+            machines.append((tap, bed.spawn(words)))
         for number in (50, 51):
             bed.wait_guest(f"10.77.0.{number}")
         server = bed.SshSession("10.77.0.51", "iperf3 -s -1 --forceflush")

@@ -2,6 +2,7 @@
 """Fixtures of the tests in emulated machines: one segment, hosts that tests share, logs where a test fails."""
 import itertools
 import os
+import re
 
 import pytest
 
@@ -46,7 +47,7 @@ def new_host(segment, request):
 
     def make(name="solo", ip="10.77.0.9", **options):
         options.setdefault("number", next(numbers))
-        directory = OUT / request.node.name.replace("/", "_").replace("[", "-").rstrip("]") / name
+        directory = OUT / re.sub(r"[^\w.]+", "-", request.node.name).strip("-") / name
         host = bed.Host(segment, name, ip, directory, **options)
         mine.append(host)
         started.append(host)

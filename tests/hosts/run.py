@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """make run: the demo's two hosts with their consoles in tmux, for playing. Ctrl-b d leaves; both machines then end."""
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,14 +25,13 @@ def main():
         segment.add_tap(host.tap)
         words = host.command_line()
         chardev = words.index("-chardev")
-        words[chardev + 1] = f"stdio,id=console,signal=off,logfile={host.directory}/serial.log"
-        commands.append(words)
+        words[chardev + 1] = "stdio,id=console,signal=off,logfile=serial.log"
+        commands.append(f"cd {shlex.quote(str(host.directory))} && exec {shlex.join(words)}")
     tmux = ["tmux", "-L", "godwit", "-f", "/dev/null"]
-    quoted = [" ".join("'" + word.replace("'", "'\\''") + "'" for word in words) for words in commands]
     hint = ("create web; console web (Ctrl-] leaves); migrate --live web beta | "
             f"here: ssh -i {bed.GUEST.relative_to(bed.TOP)}/id_ed25519 root@10.77.0.101 | Ctrl-b d ends all")
-    subprocess.run([*tmux, "new-session", "-d", "-s", "godwit", quoted[0], ";", "set", "-g", "status-left-length", "200", ";",
-                    "set", "-g", "status-left", hint, ";", "split-window", "-h", quoted[1], ";", "split-window", "-v",
+    subprocess.run([*tmux, "new-session", "-d", "-s", "godwit", commands[0], ";", "set", "-g", "status-left-length", "200", ";",
+                    "set", "-g", "status-left", hint, ";", "split-window", "-h", commands[1], ";", "split-window", "-v",
                     "-l", "8"], check=True)
     subprocess.run([*tmux, "attach"])
     subprocess.run([*tmux, "kill-server"])

@@ -107,7 +107,7 @@ def test_nics_answer_ping(new_host, nic):
     host = new_host(nic=nic, memory=512).boot()
     answer = bed.run("ping", "-n", "-c", "5", "-i", "0.2", "-W", "5", host.ip, check=False).stdout
     assert " 0% packet loss" in answer, answer + host.command("net")
-    large = bed.run("ping", "-n", "-c", "2", "-s", "8000", "-W", "5", host.ip, check=False).stdout
+    large = bed.run("ping", "-n", "-c", "2", "-s", "1472", "-W", "5", host.ip, check=False).stdout
     assert " 0% packet loss" in large, large
 
 
