@@ -12,7 +12,8 @@
 #include "vmm/vm.h"
 
 #define STATUS_BITS (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_SLPBTN | PM1_WAK)
-#define ENABLE_BITS (PM1_TMR | PM1_GBL | PM1_PWRBTN)
+/* RTC_EN can be set, as Linux does in spite of FADT's FIX_RTC; the event never comes. */
+#define ENABLE_BITS (PM1_TMR | PM1_GBL | PM1_PWRBTN | PM1_RTC)
 enum { CONTROL_SCI_EN = BIT(0), CONTROL_SLP_EN = BIT(13), CONTROL_SLP_SHIFT = 10, CONTROL_BITS = 0x1c06 };
 enum { PM1_STATUS = 0, PM1_ENABLE = 2, GPE_ENABLE = 2 };
 

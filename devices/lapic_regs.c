@@ -18,6 +18,9 @@ enum { DEST_LOGICAL = BIT(11), ICR_LEVEL_ASSERT = BIT(14), ICR_TRIGGER_LEVEL = B
 enum icr_shorthand { ICR_DEST, ICR_SELF, ICR_ALL, ICR_OTHERS };
 #define ICR_BITS 0xccfffu /* without 12, delivery status, which always reads idle */
 
+/* Delivery status and remote IRR (SDM 3 10.5.1). */
+#define LVT_READ_ONLY (BIT(12) | BIT(14))
+
 /* The bits of a register that a write changes; in x2APIC mode any other one is a #GP (SDM 3 10.12.1.2). */
 static u32 writable_bits(u32 reg)
 {
@@ -228,6 +231,9 @@ static int write_x2apic(struct lapic *lapic, u32 reg, u64 value)
 
 	if (reg == LAPIC_ICR)
 		allowed |= 0xffffffff00000000;
+	/* Linux's disconnect_bsp_APIC sets them; the CPUs ignore that. */
+	if (reg >= LAPIC_LVT_TIMER && reg <= LAPIC_LVT_ERROR)
+		value &= ~LVT_READ_ONLY;
 	if (value & ~allowed)
 		return -E_INVAL;
 	switch (reg) {

@@ -365,7 +365,7 @@ static void test_pm_button(void **state)
 	assert_int_equal(in16(w, BOARD_PM1_EVT_PORT), 0x100);
 	move();
 	out16(w, BOARD_PM1_EVT_PORT + 2, 0xffff);
-	assert_int_equal(in16(w, BOARD_PM1_EVT_PORT + 2), 0x121);
+	assert_int_equal(in16(w, BOARD_PM1_EVT_PORT + 2), 0x521);
 	assert_int_equal(take(w), 0x49);
 	out8(w, BOARD_PM1_EVT_PORT + 1, 1);
 	mmio_write(w, APIC(LAPIC_EOI), 0);
