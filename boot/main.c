@@ -25,6 +25,14 @@
 
 static struct host_config host_config;
 
+/* Not the first MiB: some firmware's management mode scribbles on it, whatever its map says. */
+static void memory_add(hpa_t base, hpa_t end)
+{
+	base = MAX(base, MIB(1));
+	if (base < end)
+		pages_add(base, end - base);
+}
+
 /* Own page tables, then nothing of the firmware's is in use any more and its memory is ours. */
 static void memory_init(const struct boot_info *info)
 {
@@ -35,7 +43,7 @@ static void memory_init(const struct boot_info *info)
 	apic_init();
 	smp_park_others();
 	for (u32 i = 0; i < info->free_count; i++)
-		pages_add(info->free[i].base, info->free[i].bytes);
+		memory_add(info->free[i].base, info->free[i].base + info->free[i].bytes);
 	paging_pool_release();
 }
 

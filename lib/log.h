@@ -37,7 +37,10 @@ void log_set_early_sink(void (*put)(const char *text, size_t len));
 void log_set_clock(u64 (*now_ns)(void));
 /* Where lines go in a panic, at once. */
 void log_set_panic_sink(void (*put)(const char *text, size_t len));
-/* Panic only: the panic sink takes over, and nobody waits for the log's lock any more (its owner may have been stopped). */
+/*
+ * Panic only: the panic sink takes over, and nobody waits for the log's lock any more (its owner
+ * may have been stopped).
+ */
 void log_set_panicking(void);
 
 /*

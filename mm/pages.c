@@ -116,8 +116,10 @@ void pages_add(hpa_t base, u64 bytes)
 
 	if (zone.end <= zone.first || !zone_carve(&zone))
 		return;
+	/* More pieces than any machine has: what is beyond is not used. */
+	if (zone_count == ZONES_MAX)
+		return;
 	spin_lock(&pages_lock);
-	assert(zone_count < ZONES_MAX);
 	zones[zone_count++] = zone;
 	for (page = zone.first; page < zone.end;) {
 		unsigned int order = 0;

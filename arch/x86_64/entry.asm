@@ -13,7 +13,8 @@ extern trap_dispatch
 GDT_CODE equ 0x08		; percpu.h
 GDT_DATA equ 0x10
 
-%define VECTORS_WITH_ERROR_CODE ((1 << 8) | (1 << 10) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 14) | (1 << 17) | (1 << 21) | (1 << 29) | (1 << 30))
+; Vectors 8, 10 to 14, 17, 21, 29 and 30 (SDM 3 6.3.1, APM 2 8.2).
+%define VECTORS_WITH_ERROR_CODE 0x60227d00
 
 section .text
 

@@ -100,7 +100,7 @@ static void trampoline_fill(void)
 static void trampoline_prepare(struct cpu_block *block)
 {
 	paging_protect(trampoline, PAGE_SIZE, PAGING_READ_WRITE);
-	set64(trampoline_stack, (uintptr_t)block->stack[STACK_PAGES]);
+	set64(trampoline_stack, (uintptr_t)(block->stack + STACK_PAGES));
 	set64(trampoline_argument, (uintptr_t)block);
 	paging_protect(trampoline, PAGE_SIZE, PAGING_READ_EXECUTE);
 }

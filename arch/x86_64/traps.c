@@ -132,7 +132,7 @@ void traps_init(void)
 
 void startup_switch_stack(noreturn void (*next)(void *arg), void *arg)
 {
-	stack_switch(next, arg, cpu_boot_block.stack[STACK_PAGES]);
+	stack_switch(next, arg, cpu_boot_block.stack + STACK_PAGES);
 }
 
 int msr_read_safe(u32 msr, u64 *value)

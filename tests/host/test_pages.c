@@ -37,7 +37,7 @@ void panic(const char *fmt, ...)
 		spin_unlock(&pages_lock);         \
 	} while (0)
 
-/* Starts 64 KiB before a 4 MiB boundary and ends 12 KiB behind the next but one. */
+/* From 64 KiB before an odd multiple of 4 MiB to 12 KiB behind the next one. */
 #define ODD_BYTES KIB(64)
 #define ARENA_BYTES (ODD_BYTES + MIB(8) + KIB(12))
 
@@ -45,12 +45,12 @@ static hpa_t arena;
 
 static int setup(void **state)
 {
-	u8 *memory = mmap(NULL, MIB(16), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	u8 *memory = mmap(NULL, MIB(32), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	(void)state;
 	if (memory == MAP_FAILED)
 		return -1;
-	arena = ALIGN_UP((uintptr_t)memory + ODD_BYTES, MIB(4)) - ODD_BYTES;
+	arena = ALIGN_UP((uintptr_t)memory, MIB(8)) + MIB(4) - ODD_BYTES;
 	memset(page_ptr(arena), 0xee, ARENA_BYTES);
 	/* Unaligned ends: only whole pages may be used. */
 	pages_add(arena + 1, PAGE_SIZE - 1);
@@ -85,7 +85,7 @@ static void test_all_orders(void **state)
 		pages_free(block, order);
 		assert_int_equal(pages_free_count(), pages_total_count());
 	}
-	assert_int_equal(pages_alloc(11), HPA_NONE); /* 8 MiB on an 8 MiB boundary: maybe not there */
+	assert_int_equal(pages_alloc(11), HPA_NONE); /* 8 MiB are there, but across their boundary */
 	assert_int_equal(pages_alloc(PAGES_ORDER_MAX), HPA_NONE);
 }
 
