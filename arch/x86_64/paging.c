@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host's own page tables (SDM 3 4.5): an identity map in 4-level paging (5-level
- * where the firmware left that on: it can't be changed in long mode) with the largest pages that fit. Built on the boot CPU from a pool of its own, before there is a page allocator; later
- * changes come from the service CPU (device registers, guard pages) under paging_lock.
+ * The host's own page tables (SDM 3 4.5): an identity map in 4-level paging (5-level where the
+ * firmware left that on: it can't be changed in long mode) with the largest pages that fit. Built
+ * on the boot CPU from a pool of its own, before there is a page allocator; later changes come
+ * from the service CPU (device registers, guard pages) under paging_lock.
  */
 #include "arch/x86_64/paging.h"
 
