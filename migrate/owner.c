@@ -12,7 +12,6 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/peers.h"
-#include "net/tcp_pipe.h"
 #include "vmm/vm.h"
 
 #define ASK_EVERY_NS (2 * NS_PER_S)
@@ -177,7 +176,7 @@ static void ask(struct doubt *doubt)
 {
 	struct pipe *pipe;
 
-	if (tcp_pipe_connect(doubt->peer.ip, MIGRATE_PORT, &pipe)) {
+	if (peers_connect(&doubt->peer, &pipe)) {
 		ask_later(doubt);
 		return;
 	}

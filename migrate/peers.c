@@ -8,6 +8,8 @@
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "lib/string.h"
+#include "migrate/local_pipe.h"
+#include "net/tcp_pipe.h"
 
 static struct migrate_config peers;
 static u64 boot_id;
@@ -31,7 +33,7 @@ u64 peers_boot_id(void)
 	return boot_id;
 }
 
-bool peers_is_local(const u8 ip[4])
+static bool is_local(const u8 ip[4])
 {
 	return ip[0] == 127;
 }
@@ -50,7 +52,7 @@ int peers_find(const char *text, struct migrate_peer *peer)
 	u8 ip[4];
 	bool by_address = str_to_ipv4(text, ip) == 0;
 
-	if (str_equal(text, "localhost") || str_equal(text, peers.host_name) || (by_address && peers_is_local(ip))) {
+	if (str_equal(text, "localhost") || str_equal(text, peers.host_name) || (by_address && is_local(ip))) {
 		local_peer(peer);
 		return 0;
 	}
@@ -67,7 +69,7 @@ int peers_find(const char *text, struct migrate_peer *peer)
 
 int peers_allowed(const u8 ip[4], struct migrate_peer *peer)
 {
-	if (peers_is_local(ip)) {
+	if (is_local(ip)) {
 		local_peer(peer);
 		return 0;
 	}
@@ -77,4 +79,11 @@ int peers_allowed(const u8 ip[4], struct migrate_peer *peer)
 			return 0;
 		}
 	return -E_REFUSED;
+}
+
+int peers_connect(const struct migrate_peer *peer, struct pipe **pipe)
+{
+	if (is_local(peer->ip))
+		return local_pipe_connect(pipe);
+	return tcp_pipe_connect(peer->ip, MIGRATE_PORT, pipe);
 }

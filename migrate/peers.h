@@ -4,6 +4,7 @@
 #define MIGRATE_PEERS_H
 
 #include "migrate/migrate.h"
+#include "migrate/pipe.h"
 #include "types.h"
 
 void peers_init(const struct migrate_config *config);
@@ -14,7 +15,7 @@ u64 peers_boot_id(void);
 int must_check peers_find(const char *text, struct migrate_peer *peer);
 /* Who has this address; -E_REFUSED: nobody that is allowed. */
 int must_check peers_allowed(const u8 ip[4], struct migrate_peer *peer);
-/* Connected to itself? */
-bool peers_is_local(const u8 ip[4]);
+/* A pipe to this peer (status() is -E_AGAIN until it is open), or to ourselves. */
+int must_check peers_connect(const struct migrate_peer *peer, struct pipe **pipe);
 
 #endif

@@ -15,6 +15,7 @@
 #include "lib/string.h"
 #include "migrate/arrival.h"
 #include "migrate/hello.h"
+#include "migrate/local_pipe.h"
 #include "migrate/owner.h"
 #include "migrate/peers.h"
 #include "migrate/send.h"
@@ -366,6 +367,7 @@ static void watch_silence(struct session *s)
 static bool session_poll(struct session *s)
 {
 	struct pipe *pipe = s->stream.pipe;
+	u64 moved = s->stream.in_bytes + s->stream.out_bytes;
 	bool more = false;
 
 	stream_pump(&s->stream);
@@ -375,9 +377,10 @@ static bool session_poll(struct session *s)
 		wait_for_end(s);
 	if (s->state != SESSION_FREE)
 		watch_silence(s);
-	if (s->state != SESSION_FREE)
-		pipe->ops->flush(pipe);
-	return more;
+	if (s->state == SESSION_FREE)
+		return false;
+	pipe->ops->flush(pipe);
+	return more || moved != s->stream.in_bytes + s->stream.out_bytes;
 }
 
 bool receive_poll(void)
@@ -436,5 +439,6 @@ static bool accept_pipe(struct pipe *pipe, const u8 ip[4])
 
 int receive_init(void)
 {
+	local_pipe_listen(accept_pipe);
 	return tcp_pipe_listen(MIGRATE_PORT, accept_pipe);
 }

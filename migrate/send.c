@@ -14,10 +14,10 @@
 #include "lib/format.h"
 #include "lib/string.h"
 #include "migrate/hello.h"
+#include "migrate/peers.h"
 #include "migrate/sender.h"
 #include "migrate/state.h"
 #include "mm/pages.h"
-#include "net/tcp_pipe.h"
 #include "vmm/vm.h"
 
 #define DOWNTIME_DEFAULT_MS 50
@@ -104,7 +104,7 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 	memset(s, 0, sizeof(*s));
 	if (take_buffers(s, vm))
 		return say(-E_NOMEM, why, why_bytes, "no memory left for the migration's own tables");
-	if (tcp_pipe_connect(peer->ip, MIGRATE_PORT, &pipe)) {
+	if (peers_connect(peer, &pipe)) {
 		sender_free(s);
 		return say(-E_IO, why, why_bytes, "no way to %s: see 'net'", peer->name);
 	}
@@ -342,6 +342,7 @@ bool send_poll(void)
 {
 	struct sender *s = &out;
 	enum migrate_step step;
+	u64 moved = s->stream.out_bytes + s->stream.in_bytes;
 	bool more = false;
 
 	if (!active())
@@ -358,7 +359,8 @@ bool send_poll(void)
 	} while (active() && s->step != step);
 	if (active())
 		s->stream.pipe->ops->flush(s->stream.pipe);
-	return active() && more;
+	/* While bytes move, the next ones are not far. */
+	return active() && (more || moved != s->stream.out_bytes + s->stream.in_bytes);
 }
 
 /* --- for migrate.c ---------------------------------------------------------------------------- */

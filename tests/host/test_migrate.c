@@ -43,6 +43,32 @@ static void test_to_and_fro(unused void **state)
 	}
 }
 
+/* Without a network. */
+static void test_localhost(unused void **state)
+{
+	struct migrate_options options = { .live = true };
+	struct vm *vm = bed_create();
+	u64 used = fake_pages_used();
+	char why[200];
+
+	for (u32 i = 0; i < 4; i++) {
+		options.live = i % 2;
+		assert_int_equal(migrate_start(vm, "localhost", &options, why, sizeof(why)), 0);
+		assert_int_equal(bed_run(200000), MIGRATE_DONE);
+		vm = bed_running();
+		assert_true(bed_memory_equal(vm));
+		bed_settle();
+	}
+	assert_int_equal(fake_pipe_bytes(), 0);
+	assert_int_equal(fake_pages_used(), used);
+	/* Given up half-way. */
+	assert_int_equal(migrate_start(vm, "alpha", &options, why, sizeof(why)), 0);
+	bed_run(5);
+	assert_int_equal(migrate_cancel(), 0);
+	bed_settle();
+	assert_ptr_equal(bed_running(), vm);
+}
+
 /* What the dirty log is for: without the flush after it, stores are lost, and this bed sees that. */
 static void test_no_flush_loses_stores(unused void **state)
 {
@@ -365,6 +391,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_live, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_offline, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_to_and_fro, bed_set_up, bed_tear_down),
+		cmocka_unit_test_setup_teardown(test_localhost, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_no_flush_loses_stores, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_registers_and_console, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_time, bed_set_up, bed_tear_down),

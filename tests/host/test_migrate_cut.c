@@ -167,7 +167,7 @@ static void test_no_memory(unused void **state)
 		int error;
 
 		fake_pages_fail_after(calls);
-		error = migrate_start(vm, "localhost", &options, why, sizeof(why));
+		error = migrate_start(vm, BED_PEER, &options, why, sizeof(why));
 		step = error ? MIGRATE_FAILED : bed_run(200000);
 		fake_pages_fail_after(~0ull);
 		if (step == MIGRATE_DONE)

@@ -107,7 +107,7 @@ static void test_one_at_a_time(unused void **state)
 	assert_int_equal(fault_set("send.rounds", FAULT_FOREVER), 0);
 	bed_start(vm, true);
 	bed_run(20);
-	assert_int_equal(migrate_start(vm, "localhost", &options, why, sizeof(why)), -E_BUSY);
+	assert_int_equal(migrate_start(vm, BED_PEER, &options, why, sizeof(why)), -E_BUSY);
 	assert_non_null(strstr(why, "web is on its way to alpha"));
 	assert_true(migrate_busy(vm));
 }
@@ -119,7 +119,7 @@ static void test_not_running(unused void **state)
 	char why[200];
 
 	vm->state = VM_CRASHED;
-	assert_int_equal(migrate_start(vm, "localhost", &options, why, sizeof(why)), -E_INVAL);
+	assert_int_equal(migrate_start(vm, BED_PEER, &options, why, sizeof(why)), -E_INVAL);
 	assert_non_null(strstr(why, "web does not run"));
 	vm->state = VM_LIVE;
 }
