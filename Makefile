@@ -109,12 +109,12 @@ $(OBJ)/version.o: $(OBJ)/version.c include/version.h $(OBJ)/flags
 
 $(OBJ)/$(THIRD)/%.o: $(THIRD)/%.c $(OBJ)/flags
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS_lwip) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CFLAGS_lwip) -MD -MP -c $< -o $@
 
 $(OBJ)/%.o: %.c $(OBJ)/flags | $(THIRD)/.setup-build
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
-	$(Q)$(CC) $(own_flags) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(own_flags) -MD -MP -c $< -o $@
 
 $(OBJ)/%.asm.o: %.asm $(OBJ)/flags | $(THIRD)/.setup-build
 	@mkdir -p $(@D)
