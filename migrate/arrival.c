@@ -21,7 +21,7 @@ static struct {
 	struct vm *vm; /* NULL: none */
 	struct handover handover;
 	u64 *seen;     /* pages that came at least once */
-	u64 *written;  /* pages that may differ from zero here */
+	u64 *zeroed;   /* pages that are zero here, and not just as they were found */
 	u8 *area;
 	u32 area_bytes;
 	hpa_t bitmap_block, area_block;
@@ -85,7 +85,7 @@ static int take_buffers(const struct vm *vm)
 	if (in.bitmap_block == HPA_NONE)
 		return -E_NOMEM;
 	in.seen = page_ptr(in.bitmap_block);
-	in.written = in.seen + words;
+	in.zeroed = in.seen + words;
 	/* And for an END, COMMIT or ABORT behind all that is kept. */
 	in.area_bytes = state_bytes_max(vm) + (u32)KIB(1);
 	in.area_order = pages_order(in.area_bytes);
@@ -165,7 +165,7 @@ void arrival_bytes(const void *data, size_t bytes)
 		int error = gmem_write(&in.vm->gmem, gpa, from, n);
 
 		assert(!error); /* arrival_pages has checked the range */
-		bitmap_set(in.written, in.page);
+		bitmap_clear(in.zeroed, in.page);
 		from += n;
 		bytes -= n;
 		in.offset += (u32)n;
@@ -184,12 +184,11 @@ int arrival_zeros(const struct wire_zero *zero, char *why, size_t why_bytes)
 			   in.vm->config.name);
 	for (u64 page = zero->first; page < zero->first + zero->count; page++) {
 		bitmap_set(in.seen, page);
-		/* Memory of a new guest is zero: to write it again would only cost. */
-		if (bitmap_test(in.written, page)) {
+		if (!bitmap_test(in.zeroed, page)) {
 			int error = gmem_zero(&in.vm->gmem, gmem_page_gpa(&in.vm->gmem, page), PAGE_SIZE);
 
-			assert(!error);
-			bitmap_clear(in.written, page);
+			assert(!error); /* in_range */
+			bitmap_set(in.zeroed, page);
 		}
 	}
 	in.zeros += zero->count;

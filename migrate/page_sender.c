@@ -11,8 +11,8 @@
 #include "lib/string.h"
 
 /* Of one call: short enough for the console and the network to stay quick. */
-#define STEP_BYTES KIB(512)
-#define STEP_SCANS 512 /* pages looked at for being zero */
+#define STEP_BYTES KIB(128)
+#define STEP_SCANS 128 /* pages looked at for being zero */
 #define NO_PAGE (~0ull)
 
 void page_sender_init(struct page_sender *ps, const struct gmem *gmem, u64 *bitmap)

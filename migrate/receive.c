@@ -27,7 +27,7 @@
 #define SESSIONS_MAX 4
 #define SILENCE_NS (10 * NS_PER_S)
 #define LINGER_NS (3 * NS_PER_S)  /* to let the peer read why */
-#define STEP_BYTES KIB(512)       /* of one call */
+#define STEP_BYTES KIB(256)       /* of one call */
 #define BODY_BYTES STREAM_HELLO_MAX
 #define HEADER sizeof(struct record_header)
 #define REASON_MAX (sizeof(struct wire_reason) + STREAM_TEXT_MAX)

@@ -65,9 +65,9 @@ static hpa_t *chunks_alloc(u64 count)
 	return block == HPA_NONE ? NULL : page_ptr(block);
 }
 
-static int must_check chunk_add(struct gmem *gm, u64 index)
+static int must_check chunk_add(struct gmem *gm, u64 index, bool zeroed)
 {
-	hpa_t chunk = pages_alloc(PAGES_ORDER_LARGE);
+	hpa_t chunk = zeroed ? pages_alloc(PAGES_ORDER_LARGE) : pages_alloc_raw(PAGES_ORDER_LARGE);
 	int error;
 
 	if (chunk == HPA_NONE)
@@ -78,7 +78,7 @@ static int must_check chunk_add(struct gmem *gm, u64 index)
 	return error;
 }
 
-int gmem_init(struct gmem *gm, u64 bytes, const struct npt_format *format)
+static int build(struct gmem *gm, u64 bytes, const struct npt_format *format, bool zeroed)
 {
 	int error;
 
@@ -91,10 +91,20 @@ int gmem_init(struct gmem *gm, u64 bytes, const struct npt_format *format)
 	gm->chunks = chunks_alloc(bytes / LARGE_SIZE);
 	error = gm->chunks ? 0 : trace_error(-E_NOMEM);
 	for (u64 i = 0; !error && i < bytes / LARGE_SIZE; i++)
-		error = chunk_add(gm, i);
+		error = chunk_add(gm, i, zeroed);
 	if (error)
 		gmem_fini(gm);
 	return error;
+}
+
+int gmem_init(struct gmem *gm, u64 bytes, const struct npt_format *format)
+{
+	return build(gm, bytes, format, true);
+}
+
+int gmem_init_raw(struct gmem *gm, u64 bytes, const struct npt_format *format)
+{
+	return build(gm, bytes, format, false);
 }
 
 void gmem_fini(struct gmem *gm)

@@ -26,6 +26,11 @@ struct gmem {
 
 /* bytes: a multiple of 2 MiB. Zeroed. -E_NOMEM leaves nothing behind. */
 int must_check gmem_init(struct gmem *gm, u64 bytes, const struct npt_format *format);
+/*
+ * The same, but the memory is as its last user left it: for a guest that arrives, whose every page
+ * is written before it runs (migrate/arrival.c checks that).
+ */
+int must_check gmem_init_raw(struct gmem *gm, u64 bytes, const struct npt_format *format);
 void gmem_fini(struct gmem *gm);
 
 /* Copies; the range may cross pages. -E_RANGE (nothing copied) unless all of it is RAM. */

@@ -127,8 +127,9 @@ static void vm_free(struct vm *vm)
 	object_free(vm, sizeof(*vm));
 }
 
-static int vm_build(struct vm *vm)
+static int vm_build(struct vm *vm, bool incoming)
 {
+	u64 bytes = MIB((u64)vm->config.memory_mib);
 	int error;
 
 	vm->cpuid = object_alloc(sizeof(*vm->cpuid));
@@ -137,7 +138,8 @@ static int vm_build(struct vm *vm)
 	cpuid_policy_build(vm->cpuid, vm->config.vcpus);
 	error = vm_init_rings(vm);
 	if (!error)
-		error = gmem_init(&vm->gmem, MIB((u64)vm->config.memory_mib), hvm->npt_format());
+		error = incoming ? gmem_init_raw(&vm->gmem, bytes, hvm->npt_format()) :
+				   gmem_init(&vm->gmem, bytes, hvm->npt_format());
 	if (error) {
 		vm->gmem.pages = 0;
 		return error;
@@ -151,7 +153,7 @@ static int vm_build(struct vm *vm)
 }
 
 /* Memory, vCPUs and board, all as at power-on. */
-static int vm_make(const struct vm_config *config, struct vm **out, char *why, size_t why_bytes)
+static int vm_make(const struct vm_config *config, bool incoming, struct vm **out, char *why, size_t why_bytes)
 {
 	int error = vm_check_config(config, why, why_bytes);
 	struct vm *vm;
@@ -165,7 +167,7 @@ static int vm_make(const struct vm_config *config, struct vm **out, char *why, s
 	vm->state = VM_BUILDING;
 	vm->tsc_offset = -tsc_read();
 	vm->time_offset_ns = -(s64)time_ns();
-	error = vm_build(vm);
+	error = vm_build(vm, incoming);
 	if (error) {
 		vm_free(vm);
 		return refuse(why, why_bytes, error, "could not be built: %s", error_name(error));
@@ -182,7 +184,7 @@ int vm_create(const struct vm_config *config, struct vm **out, char *why, size_t
 	error = vm_config_clash(config, NULL, why, why_bytes);
 	if (error)
 		return error;
-	error = vm_make(config, &vm, why, why_bytes);
+	error = vm_make(config, false, &vm, why, why_bytes);
 	if (error)
 		return error;
 	error = linux_boot(vm, why, why_bytes);
@@ -197,7 +199,7 @@ int vm_create(const struct vm_config *config, struct vm **out, char *why, size_t
 
 int vm_create_incoming(const struct vm_config *config, struct vm **out, char *why, size_t why_bytes)
 {
-	int error = vm_make(config, out, why, why_bytes);
+	int error = vm_make(config, true, out, why, why_bytes);
 
 	if (error)
 		return error;

@@ -77,7 +77,10 @@ enum { VM_WANT_SHUTDOWN = 1, VM_WANT_REBOOT = 2, VM_WANT_CRASH = 4 };
  * On an error why says, for a person, what is missing.
  */
 int must_check vm_create(const struct vm_config *config, struct vm **vm, char *why, size_t why_bytes);
-/* The same without a kernel: for a guest that arrives. Not found by vm_find until vm_publish. */
+/*
+ * The same without a kernel: for a guest that arrives. Not found by vm_find until vm_publish. Its
+ * memory is not zeroed: who brings the guest writes all of it.
+ */
 int must_check vm_create_incoming(const struct vm_config *config, struct vm **vm, char *why, size_t why_bytes);
 /* vm_create has done it already; again does nothing. */
 void vm_publish(struct vm *vm);

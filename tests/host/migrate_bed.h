@@ -302,6 +302,7 @@ static struct vm *bed_create_of(const struct vm_config *config)
 	if (error)
 		fprintf(stderr, "bed: %s\n", why);
 	assert_int_equal(error, 0);
+	assert_int_equal(gmem_zero(&vm->gmem, 0, BED_BYTES), 0);
 	vm_publish(vm);
 	vm_start(vm);
 	return vm;
