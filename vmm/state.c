@@ -29,6 +29,9 @@ void vcpu_save(const struct vcpu *vcpu, struct cpu_state *state)
 	hvm->get_state(vcpu, state);
 	state->xcr0 = vcpu->xcr0;
 	state->cr8 = irqchip_get_tpr(vcpu);
+	/* What is left of an event that was delivered is nobody's business. */
+	if (state->event.type == EVENT_NONE)
+		memset(&state->event, 0, sizeof(state->event));
 }
 
 int vcpu_load(struct vcpu *vcpu, const struct cpu_state *state)
@@ -107,7 +110,7 @@ static bool event_ok(const struct vm_event *event)
 {
 	switch ((enum event_type)event->type) {
 	case EVENT_NONE:
-		return true;
+		return !event->vector && !event->has_error_code && !event->error_code && !event->reserved;
 	case EVENT_IRQ:
 	case EVENT_SOFT_INT:
 		break;
