@@ -66,6 +66,12 @@ void terminal_drain(void)
 {
 	u64 end = time_ns() + NS_PER_S;
 
-	while ((terminal_flush() | line->drain()) && time_ns() < end)
+	for (;;) {
+		bool queued = terminal_flush();
+		bool on_its_way = line->drain();
+
+		if ((!queued && !on_its_way) || time_ns() >= end)
+			return;
 		cpu_relax();
+	}
 }
