@@ -525,12 +525,12 @@ static void test_interrupted_delivery(void **state)
 
 	(void)state;
 	for (u32 i = 0; i < ARRAY_SIZE(all); i++) {
-		svm_of(&vcpu)->event = (struct vm_event){ 0 };
+		svm_set_event(svm_of(&vcpu), (struct vm_event){ 0 });
 		cpu.int_info = all[i].info;
 		run(EXIT_NPF, 0, 0xc0000000);
 		assert_event(all[i].type, all[i].vector);
 	}
-	svm_of(&vcpu)->event = (struct vm_event){ 0 };
+	svm_set_event(svm_of(&vcpu), (struct vm_event){ 0 });
 	cpu.int_info = 0x80000b0eull | 5ull << 32;
 	run(EXIT_NPF, 0, 0xc0000000);
 	assert_int_equal(svm_of(&vcpu)->event.error_code, 5);
@@ -763,6 +763,7 @@ static void test_msrs(void **state)
 static void enter_on(u32 index)
 {
 	fake_cpu_set_self(index);
+	vcpu.cpu = index;
 	run(EXIT_CPUID, 0, 0);
 }
 

@@ -60,6 +60,15 @@ static void merge_exception(struct vm_event *waiting, struct vm_event event)
 	*waiting = (struct vm_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DF, .has_error_code = 1 };
 }
 
+void svm_set_event(struct svm_vcpu *sv, struct vm_event event)
+{
+	sv->event = event;
+	if (event.type == EVENT_NONE)
+		sv->attention &= ~(u32)ATTENTION_EVENT;
+	else
+		sv->attention |= ATTENTION_EVENT;
+}
+
 void svm_inject(struct vcpu *vcpu, struct vm_event event)
 {
 	struct svm_vcpu *sv = svm_of(vcpu);
@@ -70,12 +79,12 @@ void svm_inject(struct vcpu *vcpu, struct vm_event event)
 		return;
 	}
 	assert(event.type == EVENT_SOFT_INT || svm_event_valid(&event));
-	sv->event = event;
+	svm_set_event(sv, event);
 }
 
 bool svm_event_pending(const struct vcpu *vcpu)
 {
-	return svm_of(vcpu)->event.type != EVENT_NONE;
+	return svm_of(vcpu)->attention & ATTENTION_EVENT;
 }
 
 bool svm_irq_ready(const struct vcpu *vcpu)
@@ -83,7 +92,7 @@ bool svm_irq_ready(const struct vcpu *vcpu)
 	const struct svm_vcpu *sv = svm_of(vcpu);
 
 	return vcpu->regs.rflags & RFLAGS_IF && !(sv->vmcb->control.shadow & SHADOW_ACTIVE) &&
-	       sv->event.type == EVENT_NONE;
+	       !(sv->attention & ATTENTION_EVENT);
 }
 
 /*
@@ -129,7 +138,7 @@ void svm_insn_done(struct vcpu *vcpu)
 void svm_set_nmi_blocked(struct svm_vcpu *sv, bool blocked)
 {
 	sv->nmi_blocked = blocked;
-	sv->nmi_iret = false;
+	sv->attention &= ~(u32)ATTENTION_NMI_IRET;
 	if (blocked)
 		sv->vmcb->control.intercept_misc1 |= INTERCEPT_IRET;
 	else
@@ -141,7 +150,7 @@ void svm_iret_exit(struct vcpu *vcpu)
 {
 	struct svm_vcpu *sv = svm_of(vcpu);
 
-	sv->nmi_iret = true;
+	sv->attention |= ATTENTION_NMI_IRET;
 	sv->nmi_iret_rip = vcpu->regs.rip;
 	sv->vmcb->control.intercept_misc1 &= ~(u32)INTERCEPT_IRET;
 	vmcb_touched(sv->vmcb, CLEAN_I);
@@ -167,13 +176,14 @@ void svm_event_enter(struct vcpu *vcpu)
 	struct svm_vcpu *sv = svm_of(vcpu);
 	struct vmcb_control *control = &sv->vmcb->control;
 
-	sv->injected = sv->event;
 	control->event_inj = encode(&sv->event);
 	/* The pushed RIP of a software interrupt is nRIP's where there is one (15.20). */
 	control->next_rip = vcpu->regs.rip;
 	if (sv->event.type == EVENT_NMI && !sv->nmi_blocked)
 		svm_set_nmi_blocked(sv, true);
-	sv->event.type = EVENT_NONE;
+	sv->injected = sv->event;
+	sv->attention |= ATTENTION_INJECTED;
+	svm_set_event(sv, (struct vm_event){ .type = EVENT_NONE });
 }
 
 /* EXITINTINFO -> event. EVENT_NONE: the instruction that raised it is executed again instead. */
@@ -216,10 +226,11 @@ void svm_event_exit(struct vcpu *vcpu)
 	struct svm_vcpu *sv = svm_of(vcpu);
 	u64 info = sv->vmcb->control.exit_int_info;
 
-	if (sv->nmi_iret && vcpu->regs.rip != sv->nmi_iret_rip)
+	if (sv->attention & ATTENTION_NMI_IRET && vcpu->regs.rip != sv->nmi_iret_rip)
 		svm_set_nmi_blocked(sv, false);
 	if (info & INJ_VALID)
-		sv->event = interrupted_event(sv, info);
+		svm_set_event(sv, interrupted_event(sv, info));
 	sv->injected.type = EVENT_NONE;
+	sv->attention &= ~(u32)ATTENTION_INJECTED;
 	sv->vmcb->control.event_inj = 0;
 }

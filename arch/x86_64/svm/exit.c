@@ -150,11 +150,7 @@ static void exit_exception(const struct vmcb *vmcb, struct vm_exit *exit)
 /* The first access to a debug register: the guest gets them until no breakpoint is on (run.c). */
 static void exit_dr(struct vcpu *vcpu, struct vm_exit *exit)
 {
-	struct svm_vcpu *sv = svm_of(vcpu);
-
-	sv->dr_live = true;
-	sv->vmcb->control.intercept_dr = 0;
-	vmcb_touched(sv->vmcb, CLEAN_I);
+	svm_set_dr_live(svm_of(vcpu), true);
 	exit->kind = VM_EXIT_HOST;
 }
 
@@ -176,42 +172,44 @@ static void exit_other(struct vcpu *vcpu, struct vm_exit *exit)
 		exit_unknown(vmcb, exit, VM_EXIT_UNKNOWN);
 }
 
-void svm_decode_exit(struct vcpu *vcpu, struct vm_exit *exit)
+/* The exits that their code alone describes. */
+static const struct simple_exit {
+	bool known;
+	bool has_length;
+	u8 kind;
+	u8 bytes; /* enum insn_bytes */
+} simple_exits[] = {
+	[EXIT_INTR] = { true, false, VM_EXIT_HOST, 0 },
+	[EXIT_NMI] = { true, false, VM_EXIT_HOST, 0 },
+	[EXIT_INIT] = { true, false, VM_EXIT_HOST, 0 },
+	[EXIT_VINTR] = { true, false, VM_EXIT_IRQ_WINDOW, 0 },
+	[EXIT_RDPMC] = { true, false, VM_EXIT_PRIVILEGED, 0 },
+	[EXIT_CPUID] = { true, true, VM_EXIT_CPUID, BYTES_CPUID },
+	[EXIT_RSM] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_INVD] = { true, true, VM_EXIT_CACHE, BYTES_INVD },
+	[EXIT_PAUSE] = { true, true, VM_EXIT_PAUSE, BYTES_PAUSE },
+	[EXIT_HLT] = { true, true, VM_EXIT_HLT, BYTES_HLT },
+	[EXIT_INVLPGA] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_SHUTDOWN] = { true, false, VM_EXIT_TRIPLE_FAULT, 0 },
+	[EXIT_VMRUN] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_VMMCALL] = { true, true, VM_EXIT_HYPERCALL, BYTES_VMMCALL },
+	[EXIT_VMLOAD] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_VMSAVE] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_STGI] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_CLGI] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_SKINIT] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_WBINVD] = { true, true, VM_EXIT_CACHE, BYTES_UNKNOWN },
+	[EXIT_MONITOR] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_MWAIT] = { true, false, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_RDPRU] = { true, false, VM_EXIT_UNDEFINED, 0 },
+};
+
+/* Those that need a look at the VMCB. */
+static void decode_more(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
-	exit->insn_len = 0;
 	switch (vmcb->control.exit_code) {
-	case EXIT_INTR:
-	case EXIT_NMI:
-	case EXIT_INIT:
-		exit->kind = VM_EXIT_HOST;
-		return;
-	case EXIT_VINTR:
-		exit->kind = VM_EXIT_IRQ_WINDOW;
-		return;
-	case EXIT_IRET:
-		svm_iret_exit(vcpu);
-		exit->kind = VM_EXIT_HOST;
-		return;
-	case EXIT_CPUID:
-		exit_of_insn(vmcb, exit, VM_EXIT_CPUID, BYTES_CPUID);
-		return;
-	case EXIT_HLT:
-		exit_of_insn(vmcb, exit, VM_EXIT_HLT, BYTES_HLT);
-		return;
-	case EXIT_PAUSE:
-		exit_of_insn(vmcb, exit, VM_EXIT_PAUSE, BYTES_PAUSE);
-		return;
-	case EXIT_INVD:
-		exit_of_insn(vmcb, exit, VM_EXIT_CACHE, BYTES_INVD);
-		return;
-	case EXIT_WBINVD:
-		exit_of_insn(vmcb, exit, VM_EXIT_CACHE, BYTES_UNKNOWN);
-		return;
-	case EXIT_VMMCALL:
-		exit_of_insn(vmcb, exit, VM_EXIT_HYPERCALL, BYTES_VMMCALL);
-		return;
 	case EXIT_IOIO:
 		exit_io(vmcb, exit);
 		return;
@@ -224,26 +222,28 @@ void svm_decode_exit(struct vcpu *vcpu, struct vm_exit *exit)
 	case EXIT_XSETBV:
 		exit_xsetbv(vcpu, exit);
 		return;
-	case EXIT_RDPMC:
-		exit->kind = VM_EXIT_PRIVILEGED;
-		return;
-	case EXIT_SHUTDOWN:
-		exit->kind = VM_EXIT_TRIPLE_FAULT;
-		return;
-	case EXIT_RSM:
-	case EXIT_INVLPGA:
-	case EXIT_VMRUN:
-	case EXIT_VMLOAD:
-	case EXIT_VMSAVE:
-	case EXIT_STGI:
-	case EXIT_CLGI:
-	case EXIT_SKINIT:
-	case EXIT_MONITOR:
-	case EXIT_MWAIT:
-	case EXIT_RDPRU:
-		exit->kind = VM_EXIT_UNDEFINED;
+	case EXIT_IRET:
+		svm_iret_exit(vcpu);
+		exit->kind = VM_EXIT_HOST;
 		return;
 	default:
 		exit_other(vcpu, exit);
 	}
+}
+
+void svm_decode_exit(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	u64 code = vmcb->control.exit_code;
+	const struct simple_exit *simple;
+
+	exit->insn_len = 0;
+	simple = code < ARRAY_SIZE(simple_exits) ? &simple_exits[code] : NULL;
+	if (!simple || !simple->known) {
+		decode_more(vcpu, exit);
+		return;
+	}
+	exit->kind = simple->kind;
+	if (simple->has_length)
+		exit->insn_len = insn_length(vmcb, simple->bytes);
 }

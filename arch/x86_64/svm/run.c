@@ -19,6 +19,8 @@
 #include "lib/log.h"
 
 struct svm_cpu {
+	const struct svm_vcpu *current; /* ran here last */
+	hpa_t host_vmcb;
 	u64 generation; /* from 1 */
 	u32 next_asid;
 	u64 tsc_aux;    /* what the MSR has */
@@ -33,6 +35,8 @@ void svm_run_cpu_on(struct cpu *cpu)
 	/* Used up: the first entry begins a generation, with a flush, whatever ran here before. */
 	own->next_asid = svm_features.asids;
 	own->generation = 1;
+	own->host_vmcb = cpu->hostvmcb;
+	own->current = NULL;
 	own->tsc_aux = 0;
 	if (svm_features.rdtscp)
 		msr_write(MSR_TSC_AUX, 0);
@@ -40,7 +44,7 @@ void svm_run_cpu_on(struct cpu *cpu)
 
 void svm_flush_tlb(struct vcpu *vcpu)
 {
-	svm_of(vcpu)->flush = true;
+	svm_of(vcpu)->attention |= ATTENTION_FLUSH;
 }
 
 static void take_asid(struct svm_cpu *own, struct svm_vcpu *sv)
@@ -57,67 +61,96 @@ static void take_asid(struct svm_cpu *own, struct svm_vcpu *sv)
 	vmcb_touched(sv->vmcb, CLEAN_ASID);
 }
 
-static void prepare_tlb(u32 cpu, struct svm_vcpu *sv)
+/* The vCPU came here from another CPU, or never ran. */
+static void change_cpu(struct svm_vcpu *sv, u32 cpu)
 {
-	struct svm_cpu *own = &cpus[cpu];
+	assert(cpu == cpu_self()->index);
+	sv->last_cpu = cpu;
+	sv->asid_generation = 0;
+	vmcb_touched(sv->vmcb, ~0u);
+}
 
-	sv->vmcb->control.tlb_control = TLB_KEEP;
-	if (unlikely(sv->last_cpu != cpu)) {
-		sv->last_cpu = cpu;
-		sv->asid_generation = 0;
-		vmcb_touched(sv->vmcb, ~0u);
-	}
-	if (likely(sv->asid_generation == own->generation && !sv->flush))
-		return;
-	if (sv->asid_generation == own->generation && svm_features.flush_by_asid)
-		sv->vmcb->control.tlb_control = TLB_FLUSH_GUEST;
-	else
+static void prepare_tlb(struct svm_cpu *own, struct svm_vcpu *sv)
+{
+	bool flush = sv->attention & ATTENTION_FLUSH;
+
+	if (sv->asid_generation != own->generation || (flush && !svm_features.flush_by_asid))
 		take_asid(own, sv);
-	sv->flush = false;
+	else if (flush)
+		sv->vmcb->control.tlb_control = TLB_FLUSH_GUEST;
 	assert(sv->vmcb->control.asid > 0 && sv->vmcb->control.asid < svm_features.asids);
 }
 
 /* RDTSCP and RDPID read it; nothing switches it for us (15.5.1 lists what is switched). */
-static void load_tsc_aux(u32 cpu, const struct svm_vcpu *sv)
+static void load_tsc_aux(struct svm_cpu *own, const struct svm_vcpu *sv)
 {
-	if (likely(cpus[cpu].tsc_aux == sv->tsc_aux))
+	if (own->tsc_aux == sv->tsc_aux)
 		return;
-	cpus[cpu].tsc_aux = sv->tsc_aux;
+	own->tsc_aux = sv->tsc_aux;
 	msr_write(MSR_TSC_AUX, sv->tsc_aux);
 }
 
-/* VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. */
-static void dr_save(struct svm_vcpu *sv)
+/* What an entry needs after anything but a usual exit of the same vCPU. */
+static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
+{
+	if (sv->last_cpu != vcpu->cpu)
+		change_cpu(sv, vcpu->cpu);
+	own->current = sv;
+	prepare_tlb(own, sv);
+	load_tsc_aux(own, sv);
+	sv->attention &= ~(u32)(ATTENTION_FLUSH | ATTENTION_SWITCH);
+	if (sv->attention & ATTENTION_EVENT)
+		svm_event_enter(vcpu);
+	if (sv->attention & ATTENTION_DR)
+		svm_dr_load(sv->dr);
+}
+
+void svm_set_dr_live(struct svm_vcpu *sv, bool live)
+{
+	if (live)
+		sv->attention |= ATTENTION_DR;
+	else
+		sv->attention &= ~(u32)ATTENTION_DR;
+	sv->vmcb->control.intercept_dr = live ? 0 : INTERCEPT_DR_ALL;
+	vmcb_touched(sv->vmcb, CLEAN_I);
+}
+
+/*
+ * VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. No breakpoint is on (DR7 bits
+ * 0-7): back to intercepting, until the guest touches a debug register again.
+ */
+static void save_debug_registers(struct svm_vcpu *sv)
 {
 	svm_dr_save(sv->dr);
-	/* No breakpoint is on (DR7 bits 0-7): until the guest touches a debug register again. */
-	if (sv->vmcb->state.dr7 & 0xff)
-		return;
-	sv->dr_live = false;
-	sv->vmcb->control.intercept_dr = INTERCEPT_DR_ALL;
-	vmcb_touched(sv->vmcb, CLEAN_I);
+	if (!(sv->vmcb->state.dr7 & 0xff))
+		svm_set_dr_live(sv, false);
+}
+
+/* The other side of prepare(). */
+static void finish(struct vcpu *vcpu, struct svm_vcpu *sv)
+{
+	sv->vmcb->control.tlb_control = TLB_KEEP;
+	if (sv->attention & ATTENTION_DR)
+		save_debug_registers(sv);
+	svm_event_exit(vcpu);
 }
 
 void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct svm_vcpu *sv = svm_of(vcpu);
+	struct svm_cpu *own = &cpus[vcpu->cpu];
 	struct vmcb *vmcb = sv->vmcb;
-	const struct cpu *cpu = cpu_self();
 	struct vcpu_regs *regs = &vcpu->regs;
 
 	fpu_load(vcpu->xsave, vcpu->xcr0);
-	prepare_tlb(cpu->index, sv);
-	load_tsc_aux(cpu->index, sv);
-	if (unlikely(sv->event.type != EVENT_NONE))
-		svm_event_enter(vcpu);
+	if (unlikely(own->current != sv || sv->last_cpu != vcpu->cpu || sv->attention))
+		prepare(vcpu, sv, own);
 	vmcb->state.rax = regs->gpr[GPR_RAX];
 	vmcb->state.rsp = regs->gpr[GPR_RSP];
 	vmcb->state.rip = regs->rip;
 	vmcb->state.rflags = regs->rflags;
-	if (unlikely(sv->dr_live))
-		svm_dr_load(sv->dr);
 
-	svm_enter(regs->gpr, sv->vmcb_hpa, cpu->hostvmcb);
+	svm_enter(regs->gpr, sv->vmcb_hpa, own->host_vmcb);
 
 	/* QEMU fills the save area with the host's state then: nothing of that is the guest's. */
 	if (unlikely((u32)vmcb->control.exit_code == EXIT_INVALID)) {
@@ -126,14 +159,12 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 		return;
 	}
 	vmcb->control.clean = CLEAN_ALL;
-	if (unlikely(sv->dr_live))
-		dr_save(sv);
 	regs->gpr[GPR_RAX] = vmcb->state.rax;
 	regs->gpr[GPR_RSP] = vmcb->state.rsp;
 	regs->rip = vmcb->state.rip;
 	regs->rflags = vmcb->state.rflags;
-	if (unlikely(svm_event_was_busy(sv)))
-		svm_event_exit(vcpu);
+	if (unlikely(vmcb->control.tlb_control || sv->attention || vmcb->control.exit_int_info & INJ_VALID))
+		finish(vcpu, sv);
 	svm_decode_exit(vcpu, exit);
 	if (exit->kind == VM_EXIT_HOST)
 		svm_serve_interrupts();

@@ -182,8 +182,7 @@ int svm_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 	memcpy(sv->dr, state->dr, sizeof(state->dr));
 	to->dr6 = state->dr6;
 	to->dr7 = state->dr7;
-	sv->dr_live = state->dr7 & 0xff;
-	sv->vmcb->control.intercept_dr = sv->dr_live ? 0 : INTERCEPT_DR_ALL;
+	svm_set_dr_live(sv, state->dr7 & 0xff);
 	set_segments(to, state);
 	to->efer = state->efer | EFER_SVME;
 	to->star = state->star;
@@ -196,8 +195,9 @@ int svm_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 	to->sysenter_eip = state->sysenter_eip;
 	to->g_pat = state->pat;
 	sv->tsc_aux = state->tsc_aux;
+	sv->attention |= ATTENTION_SWITCH;
 	sv->debugctl = state->debugctl;
-	sv->event = state->event;
+	svm_set_event(sv, state->event);
 	sv->vmcb->control.shadow = state->interrupt_shadow ? SHADOW_ACTIVE : 0;
 	svm_set_nmi_blocked(sv, state->nmi_blocked);
 	vmcb_touched(sv->vmcb, ~0u);
@@ -371,6 +371,7 @@ int svm_set_msr(struct vcpu *vcpu, u32 msr, u64 value)
 		if (value & HIGH_HALF)
 			return -E_INVAL;
 		sv->tsc_aux = value;
+		sv->attention |= ATTENTION_SWITCH;
 		return 0;
 	default:
 		return -E_NOENT;

@@ -56,22 +56,30 @@ struct svm_features {
 };
 extern struct svm_features svm_features;
 
+/* The seldom things, in one word, so that the usual entry and exit look at one. */
+enum svm_attention {
+	ATTENTION_EVENT = 1 << 0,    /* event is to be injected */
+	ATTENTION_INJECTED = 1 << 1, /* injected was */
+	ATTENTION_FLUSH = 1 << 2,    /* svm_flush_tlb() */
+	ATTENTION_DR = 1 << 3,       /* the guest may use DR0-3: no intercepts, loaded around each run */
+	ATTENTION_NMI_IRET = 1 << 4, /* an NMI's handler is about to execute its IRET */
+	ATTENTION_SWITCH = 1 << 5,   /* something that the CPU must load has changed */
+};
+
 struct svm_vcpu {
 	struct vmcb *vmcb;
 	hpa_t vmcb_hpa;
+	u32 attention;            /* enum svm_attention: what the next entry or exit must look at */
 	struct vm_event event;    /* goes in at the next entry */
 	struct vm_event injected; /* went in at the last one */
 	/* TLB: see run.c */
 	u32 last_cpu;             /* CPUS_MAX: none */
 	u64 asid_generation;      /* 0: needs a new ASID */
-	bool flush;
 	/* An NMI's handler runs until its IRET: see event.c. */
 	bool nmi_blocked;
-	bool nmi_iret;            /* that IRET is at nmi_iret_rip and was not executed yet */
-	u64 nmi_iret_rip;
+	u64 nmi_iret_rip;         /* of that IRET, with ATTENTION_NMI_IRET */
 	/* Not in the VMCB. */
-	bool dr_live;             /* the guest may use DR0-3: no intercepts, loaded around each run */
-	u64 dr[4];
+	u64 dr[4];                /* true between two runs */
 	u64 tsc_aux;
 	u64 debugctl;
 };
@@ -101,6 +109,7 @@ void svm_vmcb_reset(struct vcpu *vcpu);
 void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit);
 void svm_flush_tlb(struct vcpu *vcpu);
 void svm_run_cpu_on(struct cpu *cpu);
+void svm_set_dr_live(struct svm_vcpu *sv, bool live);
 
 /* exit.c: decodes what the VMCB says; also keeps the books that an exit itself changes. */
 void svm_decode_exit(struct vcpu *vcpu, struct vm_exit *exit);
@@ -117,13 +126,11 @@ void svm_insn_done(struct vcpu *vcpu);
 void svm_set_nmi_blocked(struct svm_vcpu *sv, bool blocked);
 /* Before an entry with an event: writes EVENTINJ. */
 void svm_event_enter(struct vcpu *vcpu);
-/* After an exit, if svm_event_was_busy(): what was not delivered waits again. */
+/* After an exit: what was not delivered waits again. */
 void svm_event_exit(struct vcpu *vcpu);
-static inline bool svm_event_was_busy(const struct svm_vcpu *sv)
-{
-	return sv->vmcb->control.exit_int_info & INJ_VALID || sv->injected.type != EVENT_NONE || sv->nmi_iret;
-}
 void svm_iret_exit(struct vcpu *vcpu);
+/* EVENT_NONE clears it. */
+void svm_set_event(struct svm_vcpu *sv, struct vm_event event);
 bool must_check svm_event_valid(const struct vm_event *event);
 
 /* state.c */
