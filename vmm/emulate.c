@@ -55,7 +55,7 @@ static int raise_page_fault(struct emulation *e, u64 linear, u32 error_code)
 {
 	struct cpu_state state;
 
-	hvm->get_state(e->vcpu, &state);
+	vcpu_save(e->vcpu, &state);
 	state.cr2 = linear;
 	/* The state was good a moment ago, and CR2 takes any value. */
 	if (hvm->set_state(e->vcpu, &state)) {
