@@ -286,6 +286,14 @@ class Host:
         match = self.expect(r"(?:^|\n)" + re.escape(self.prompt), timeout)
         return self.line.text[begin:match.start()].strip("\n")
 
+    def recover(self):
+        """Back to the prompt from wherever a failed test left the console, and no guests."""
+        self.line.skip()
+        self.line.send("\x1d\x03")
+        self.expect(r"\^C\n" + re.escape(self.prompt))
+        for name in self.guests():
+            self.command(f"destroy {name}")
+
     def free_pages(self):
         return int(re.search(r"free_pages\s*: (\d+)", self.command("info")).group(1))
 
