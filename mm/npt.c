@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nested page tables: mapping, and the two directions between large and small leaves. The dirty
- * bits' harvest is in npt_dirty.c. Called by gmem.c (service CPU) and, for npt_lookup, by the CPUs
+ * Nested page tables: mapping and looking up. Between large and small leaves: npt_split.c; the
+ * dirty bits' harvest: npt_dirty.c. Called by gmem.c (service CPU) and, for npt_lookup, by the CPUs
  * that run vCPUs; npt->lock protects the structure.
  */
 #include "mm/npt.h"
@@ -12,58 +12,6 @@
 #include "lib/string.h"
 #include "mm/npt_walk.h"
 #include "mm/pages.h"
-
-/* Pages set aside before anything is changed; linked through their first word. */
-struct stock {
-	hpa_t first;
-};
-
-/*
- * Where retired tables wait for the flush. A table can't be linked through its own entries: the
- * hardware may still walk it.
- */
-#define RETIRED_PER_PAGE 510
-struct retired_page {
-	hpa_t next;
-	u64 count;
-	hpa_t tables[RETIRED_PER_PAGE];
-};
-static_assert(sizeof(struct retired_page) == PAGE_SIZE, "one page");
-
-static void stock_put(struct stock *stock, hpa_t page)
-{
-	*(hpa_t *)page_ptr(page) = stock->first;
-	stock->first = page;
-}
-
-static hpa_t stock_take(struct stock *stock)
-{
-	hpa_t page = stock->first;
-
-	assert(page != HPA_NONE);
-	stock->first = *(hpa_t *)page_ptr(page);
-	return page;
-}
-
-static void stock_release(struct stock *stock)
-{
-	while (stock->first != HPA_NONE)
-		pages_free(stock_take(stock), 0);
-}
-
-static int must_check stock_fill(struct stock *stock, u64 pages)
-{
-	for (u64 i = 0; i < pages; i++) {
-		hpa_t page = pages_alloc_raw(0);
-
-		if (page == HPA_NONE) {
-			stock_release(stock);
-			return trace_error(-E_NOMEM);
-		}
-		stock_put(stock, page);
-	}
-	return 0;
-}
 
 int npt_init(struct npt *npt, const struct npt_format *format)
 {
@@ -110,11 +58,9 @@ void npt_walk(struct npt *npt, hpa_t table, int level, gpa_t gpa, gpa_t end, npt
 	}
 }
 
-/* --- map and unmap ---------------------------------------------------------------------------- */
-
 struct map_job {
 	struct npt *npt;
-	struct stock stock;
+	struct npt_stock stock;
 	u64 leaf_bits;
 	u64 tables;  /* needed */
 	bool commit; /* false: only count them, and look for what is there already */
@@ -148,7 +94,7 @@ static u64 *map_child(struct map_job *job, u64 *entry)
 	job->tables++;
 	if (!job->commit)
 		return NULL;
-	page = stock_take(&job->stock);
+	page = npt_stock_take(&job->stock);
 	memset(page_ptr(page), 0, PAGE_SIZE);
 	store_release(entry, page | format->table_bits);
 	return page_ptr(page);
@@ -196,7 +142,7 @@ int npt_map(struct npt *npt, gpa_t gpa, hpa_t hpa, u64 bytes, u32 prot)
 	spin_lock(&npt->lock);
 	error = map_level(&job, page_ptr(npt->root), NPT_LEVELS, gpa, hpa, bytes);
 	if (!error)
-		error = stock_fill(&job.stock, job.tables);
+		error = npt_stock_fill(&job.stock, job.tables);
 	if (!error) {
 		npt->table_pages += job.tables;
 		job.commit = true;
@@ -248,172 +194,4 @@ bool npt_lookup(const struct npt *npt, gpa_t gpa, u64 *entry, int *level)
 	}
 	spin_unlock(lock);
 	return found;
-}
-
-/* --- split and merge -------------------------------------------------------------------------- */
-
-static bool count_large(struct npt *npt, u64 *entry, int level, unused gpa_t gpa, unused gpa_t end, void *ctx)
-{
-	u64 *tables = ctx;
-
-	if (level == 1)
-		return false;
-	if (!npt_is_table(npt->format, *entry, level))
-		*tables += level == 3 ? 1 + NPT_ENTRIES : 1;
-	return level > 2;
-}
-
-/*
- * A leaf becomes a table of 512 smaller leaves. The hardware may set A and D in the old leaf at
- * any time, so it is replaced only as it was when it was copied.
- */
-static bool split_leaf(struct npt *npt, u64 *entry, int level, unused gpa_t gpa, unused gpa_t end, void *ctx)
-{
-	const struct npt_format *format = npt->format;
-	struct stock *stock = ctx;
-	u64 old = READ_ONCE(*entry);
-	hpa_t page;
-	u64 *leaves;
-
-	if (level == 1)
-		return false;
-	if (npt_is_table(format, old, level))
-		return true;
-	page = stock_take(stock);
-	leaves = page_ptr(page);
-	do {
-		u64 leaf = level == 2 ? old & ~format->large_bit : old;
-
-		for (u32 i = 0; i < NPT_ENTRIES; i++)
-			leaves[i] = leaf + i * NPT_SPAN(level - 1);
-	} while (!__atomic_compare_exchange_n(entry, &old, page | format->table_bits | NPT_RECENT, false,
-					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
-	npt->table_pages++;
-	return true;
-}
-
-static u64 retired_room(const struct npt *npt)
-{
-	u64 room = 0;
-
-	for (hpa_t page = npt->retired; page != HPA_NONE;) {
-		const struct retired_page *list = page_ptr(page);
-
-		room += RETIRED_PER_PAGE - list->count;
-		page = list->next;
-	}
-	return room;
-}
-
-/* Merging must not need memory: room to list every table is set aside when splitting. */
-static void retired_reserve(struct npt *npt, struct stock *stock, u64 pages)
-{
-	while (pages--) {
-		hpa_t page = stock_take(stock);
-		struct retired_page *list = page_ptr(page);
-
-		list->next = npt->retired;
-		list->count = 0;
-		npt->retired = page;
-	}
-}
-
-int npt_split(struct npt *npt, gpa_t gpa, u64 bytes)
-{
-	struct stock stock = { .first = HPA_NONE };
-	u64 tables = 0;
-	u64 list_pages = 0;
-	u64 room;
-	int error;
-
-	assert(IS_ALIGNED(gpa | bytes, PAGE_SIZE) && npt_range_valid(gpa, bytes));
-	spin_lock(&npt->lock);
-	npt_walk(npt, npt->root, NPT_LEVELS, gpa, gpa + bytes, count_large, &tables);
-	room = retired_room(npt);
-	if (npt->table_pages + tables > room)
-		list_pages = DIV_UP(npt->table_pages + tables - room, RETIRED_PER_PAGE);
-	error = stock_fill(&stock, tables + list_pages);
-	if (!error) {
-		retired_reserve(npt, &stock, list_pages);
-		npt_walk(npt, npt->root, NPT_LEVELS, gpa, gpa + bytes, split_leaf, &stock);
-	}
-	spin_unlock(&npt->lock);
-	stock_release(&stock); /* more than needed where only a part of a 1 GiB leaf was split */
-	return error;
-}
-
-static bool retire(struct npt *npt, hpa_t table)
-{
-	for (hpa_t page = npt->retired; page != HPA_NONE;) {
-		struct retired_page *list = page_ptr(page);
-
-		if (list->count < RETIRED_PER_PAGE) {
-			list->tables[list->count++] = table;
-			return true;
-		}
-		page = list->next;
-	}
-	return false;
-}
-
-/* Are these 512 leaves one piece of memory, alike but for A and D? */
-static bool mergeable(const struct npt_format *format, const u64 *leaves, u64 keep)
-{
-	u64 first = READ_ONCE(leaves[0]) & keep;
-
-	if (!npt_is_present(format, first) || !IS_ALIGNED(first & format->address_mask, LARGE_SIZE))
-		return false;
-	for (u32 i = 1; i < NPT_ENTRIES; i++)
-		if ((READ_ONCE(leaves[i]) & keep) != first + i * PAGE_SIZE)
-			return false;
-	return true;
-}
-
-/*
- * The hardware goes on setting A and D in the old leaves until the caller's flush, after which
- * nobody looks at them: so the merged leaf counts as accessed and dirty, and nothing is lost.
- */
-static bool merge_table(struct npt *npt, u64 *entry, int level, gpa_t gpa, gpa_t end, unused void *ctx)
-{
-	const struct npt_format *format = npt->format;
-	u64 used = format->accessed_bit | format->dirty_bit;
-	hpa_t table = READ_ONCE(*entry) & format->address_mask;
-	const u64 *leaves = page_ptr(table);
-
-	if (level > 2)
-		return true;
-	if (!npt_is_table(format, READ_ONCE(*entry), level) || end - gpa < LARGE_SIZE)
-		return false;
-	if (!mergeable(format, leaves, ~used) || !retire(npt, table))
-		return false;
-	store_release(entry, (leaves[0] & ~used) | used | format->large_bit);
-	return false;
-}
-
-void npt_merge(struct npt *npt, gpa_t gpa, u64 bytes)
-{
-	assert(IS_ALIGNED(gpa | bytes, PAGE_SIZE) && npt_range_valid(gpa, bytes));
-	spin_lock(&npt->lock);
-	npt_walk(npt, npt->root, NPT_LEVELS, gpa, gpa + bytes, merge_table, NULL);
-	spin_unlock(&npt->lock);
-}
-
-void npt_reap(struct npt *npt)
-{
-	hpa_t page;
-
-	spin_lock(&npt->lock);
-	page = npt->retired;
-	npt->retired = HPA_NONE;
-	while (page != HPA_NONE) {
-		struct retired_page *list = page_ptr(page);
-		hpa_t next = list->next;
-
-		for (u64 i = 0; i < list->count; i++)
-			pages_free(list->tables[i], 0);
-		npt->table_pages -= list->count;
-		pages_free(page, 0);
-		page = next;
-	}
-	spin_unlock(&npt->lock);
 }

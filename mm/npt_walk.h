@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What npt.c and npt_dirty.c share: the shape of the tables, and a walk over them. Private to mm/. */
+/* What the files of npt share: the shape of the tables, and a walk over them. Private to mm/. */
 #ifndef MM_NPT_WALK_H
 #define MM_NPT_WALK_H
 
@@ -33,6 +33,16 @@ static inline bool npt_range_valid(gpa_t gpa, u64 bytes)
 {
 	return bytes > 0 && bytes <= BIT(48) && gpa <= BIT(48) - bytes;
 }
+
+/* Pages set aside before anything is changed; linked through their first word. */
+struct npt_stock {
+	hpa_t first;
+};
+/* -E_NOMEM: nothing was set aside. */
+int must_check npt_stock_fill(struct npt_stock *stock, u64 pages);
+/* One that is there, not zeroed. */
+hpa_t npt_stock_take(struct npt_stock *stock);
+void npt_stock_release(struct npt_stock *stock);
 
 /*
  * Visits every present entry over [gpa, end), top down; gpa and end are clipped to the entry. A

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making and unmaking a vCPU's VMCB. While the vCPU does not run. */
+#include "arch/x86_64/svm/vmcb.h"
+
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/svm/svm.h"
 #include "errors.h"
