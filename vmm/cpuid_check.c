@@ -32,7 +32,8 @@ static const char *feature_name(u32 word, u32 bit, char *unknown, size_t size)
 	for (u32 i = 0; i < cpuid_feature_count; i++)
 		if (cpuid_features[i].word == word && cpuid_features[i].bit == bit)
 			return cpuid_features[i].name;
-	str_format(unknown, size, "CPUID %#x e%cx bit %u", cpuid_words[word].leaf, registers[cpuid_words[word].reg], bit);
+	str_format(unknown, size, "CPUID %#x e%cx bit %u", cpuid_words[word].leaf,
+		   registers[cpuid_words[word].reg], bit);
 	return unknown;
 }
 

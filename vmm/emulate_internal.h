@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What emulate.c, emulate_alu.c and emulate_string.c share. */
+/* What the emulate*.c share. */
 #ifndef VMM_EMULATE_INTERNAL_H
 #define VMM_EMULATE_INTERNAL_H
 
 #include "types.h"
 #include "vmm/decode.h"
 #include "vmm/hvm.h"
+
+enum { VECTOR_UD = 6, VECTOR_GP = 13, VECTOR_PF = 14 };
 
 /* One instruction on its way. */
 struct emulation {
@@ -28,6 +30,9 @@ struct emulation {
 int must_check emulation_fetch(struct emulation *e, struct vcpu *vcpu, const u8 *bytes, u32 count);
 /* Decodes; nonzero: a fault was injected or the guest stopped. */
 int must_check emulation_decode(struct emulation *e);
+/* The guest gets an exception; it stops, because the instruction is unknown. Both return nonzero. */
+int emulation_raise(struct emulation *e, u8 vector, bool has_error_code, u32 error_code);
+int emulation_undecodable(struct emulation *e);
 /* RIP to the next instruction. */
 void emulation_finish(struct emulation *e);
 

@@ -35,7 +35,14 @@ struct segment {
 };
 static_assert(sizeof(struct segment) == 16, "wire layout");
 
-enum { SEGMENT_TYPE = 0xf, SEGMENT_S = 1 << 4, SEGMENT_P = 1 << 7, SEGMENT_L = 1 << 9, SEGMENT_DB = 1 << 10, SEGMENT_G = 1 << 11 };
+enum {
+	SEGMENT_TYPE = 0xf,
+	SEGMENT_S = 1 << 4,
+	SEGMENT_P = 1 << 7,
+	SEGMENT_L = 1 << 9,
+	SEGMENT_DB = 1 << 10,
+	SEGMENT_G = 1 << 11,
+};
 #define SEGMENT_DPL(attr) ((attr) >> 5 & 3)
 
 /* An event on its way into the guest. */

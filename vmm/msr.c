@@ -1,68 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guest's MSRs, by one table: what is not in it raises #GP, as on a CPU that has not got it.
- * On the vCPU's CPU; saved, checked and loaded by the service CPU while the vCPU does not run.
+ * On the vCPU's CPU.
  */
 #include "vmm/msr.h"
 
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
-#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "mm/pages.h"
 #include "vmm/cr.h"
 #include "vmm/hvm.h"
 #include "vmm/irqchip.h"
+#include "vmm/msr_internal.h"
 #include "vmm/pvclock.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#define VARIABLE_MTRRS 8
-#define FIXED_MTRRS 11
 /* VCNT, fixed-range MTRRs, write-combining (SDM 3 12.11.1). */
 #define MTRR_CAP (VARIABLE_MTRRS | BIT(8) | BIT(10))
 #define MTRR_DEF_ENABLED (BIT(11) | BIT(10))
 #define MTRR_MASK_VALID BIT(11)
 #define MEMORY_UC 0
 #define MEMORY_WB 6
-#define LOGGED_MAX 32
-
-/* MSRs that are mere storage. */
-struct msr_file {
-	u64 mtrr_def;
-	u64 mtrr_variable[2 * VARIABLE_MTRRS]; /* base, mask; base, mask... */
-	u64 mtrr_fixed[FIXED_MTRRS];
-	u32 logged[LOGGED_MAX];                /* unknown ones, so that each is logged once */
-	u32 logged_count;
-};
-
-enum msr_kind {
-	KIND_CONSTANT,  /* reads value; writes are ignored */
-	KIND_READ_ONLY, /* reads value; writes fault */
-	KIND_EFER,
-	KIND_PAT,
-	KIND_ADDRESS,   /* the backend's, canonical */
-	KIND_LOW32,     /* the backend's, 32 bits */
-	KIND_ANY,       /* the backend's, any value */
-	KIND_DEBUGCTL,
-	KIND_TSC,
-	KIND_TSC_ADJUST,
-	KIND_IRQCHIP,
-	KIND_PVCLOCK,
-	KIND_MTRR_VARIABLE,
-	KIND_MTRR_FIXED,
-	KIND_MTRR_DEF,
-};
-
-struct msr_rule {
-	u32 first, last;
-	enum msr_kind kind;
-	u64 value;
-};
 
 /* Rising. Names as in SDM 4 and APM 2 appendix A. */
-static const struct msr_rule rules[] = {
+const struct msr_rule msr_rules[] = {
 	{ 0x10, 0x10, KIND_TSC, 0 },
 	{ 0x11, 0x12, KIND_PVCLOCK, 0 },                  /* KVM's first clock */
 	{ 0x17, 0x17, KIND_READ_ONLY, 0 },                /* PLATFORM_ID */
@@ -111,27 +75,29 @@ static const struct msr_rule rules[] = {
 	{ 0xc001102a, 0xc001102a, KIND_CONSTANT, 0 },     /* BU_CFG2 */
 };
 
-static const struct msr_rule *find_rule(u32 index)
+const u32 msr_rule_count = ARRAY_SIZE(msr_rules);
+
+const struct msr_rule *msr_find_rule(u32 index)
 {
 	u32 low = 0;
-	u32 high = ARRAY_SIZE(rules);
+	u32 high = ARRAY_SIZE(msr_rules);
 
 	while (low < high) {
 		u32 middle = (low + high) / 2;
 
-		if (rules[middle].last < index)
+		if (msr_rules[middle].last < index)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	if (low == ARRAY_SIZE(rules) || rules[low].first > index)
+	if (low == ARRAY_SIZE(msr_rules) || msr_rules[low].first > index)
 		return NULL;
-	return &rules[low];
+	return &msr_rules[low];
 }
 
 /* --- MTRRs ------------------------------------------------------------------------------------ */
 
-static u64 *mtrr_place(struct msr_file *file, const struct msr_rule *rule, u32 index)
+u64 *msr_mtrr_place(struct msr_file *file, const struct msr_rule *rule, u32 index)
 {
 	if (rule->kind == KIND_MTRR_DEF)
 		return &file->mtrr_def;
@@ -161,7 +127,7 @@ static bool memory_types_valid(u64 value, bool pat)
 	return true;
 }
 
-static bool mtrr_valid(const struct msr_rule *rule, u32 index, u64 value)
+bool msr_mtrr_valid(const struct msr_rule *rule, u32 index, u64 value)
 {
 	if (rule->kind == KIND_MTRR_FIXED)
 		return memory_types_valid(value, false);
@@ -176,7 +142,7 @@ static bool mtrr_valid(const struct msr_rule *rule, u32 index, u64 value)
 
 /* --- the guest's accesses --------------------------------------------------------------------- */
 
-static void log_unknown(struct vcpu *vcpu, u32 index, const char *how)
+static void log_unknown(struct vcpu *vcpu, u32 index, const char *how unused)
 {
 	struct msr_file *file = vcpu->msrs;
 
@@ -197,7 +163,7 @@ static u64 pvclock_get(const struct vcpu *vcpu, u32 index)
 	return vcpu->pvclock_wall_msr;
 }
 
-static int read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, u64 *value)
+int msr_read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, u64 *value)
 {
 	switch (rule->kind) {
 	case KIND_CONSTANT:
@@ -225,7 +191,7 @@ static int read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, 
 	case KIND_MTRR_VARIABLE:
 	case KIND_MTRR_FIXED:
 	case KIND_MTRR_DEF:
-		*value = *mtrr_place(vcpu->msrs, rule, index);
+		*value = *msr_mtrr_place(vcpu->msrs, rule, index);
 		return 0;
 	}
 	return -E_INVAL;
@@ -233,9 +199,9 @@ static int read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, 
 
 int msr_guest_read(struct vcpu *vcpu, u32 index, u64 *value)
 {
-	const struct msr_rule *rule = find_rule(index);
+	const struct msr_rule *rule = msr_find_rule(index);
 
-	if (rule && !read_rule(vcpu, rule, index, value))
+	if (rule && !msr_read_rule(vcpu, rule, index, value))
 		return 0;
 	log_unknown(vcpu, index, "reads");
 	return -E_INVAL;
@@ -317,9 +283,9 @@ static int write_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index,
 	case KIND_MTRR_VARIABLE:
 	case KIND_MTRR_FIXED:
 	case KIND_MTRR_DEF:
-		if (!mtrr_valid(rule, index, value))
+		if (!msr_mtrr_valid(rule, index, value))
 			return -E_INVAL;
-		*mtrr_place(vcpu->msrs, rule, index) = value;
+		*msr_mtrr_place(vcpu->msrs, rule, index) = value;
 		return 0;
 	}
 	return -E_INVAL;
@@ -327,7 +293,7 @@ static int write_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index,
 
 int msr_guest_write(struct vcpu *vcpu, u32 index, u64 value)
 {
-	const struct msr_rule *rule = find_rule(index);
+	const struct msr_rule *rule = msr_find_rule(index);
 
 	if (!rule)
 		log_unknown(vcpu, index, "writes");
@@ -367,86 +333,4 @@ void msr_file_reset(struct vcpu *vcpu)
 	file->mtrr_fixed[2] = 0;
 	file->mtrr_variable[0] = GMEM_LOW_END | MEMORY_UC;
 	file->mtrr_variable[1] = (BIT(36) - GIB(1)) | MTRR_MASK_VALID;
-}
-
-/* --- migration -------------------------------------------------------------------------------- */
-
-static bool is_saved(const struct msr_rule *rule, u32 index)
-{
-	switch (rule->kind) {
-	case KIND_TSC_ADJUST:
-	case KIND_MTRR_VARIABLE:
-	case KIND_MTRR_FIXED:
-	case KIND_MTRR_DEF:
-		return true;
-	case KIND_PVCLOCK:
-		return index >= MSR_KVM_WALL_CLOCK; /* the old numbers are other names of the same */
-	default:
-		return false; /* in struct cpu_state, in the LAPIC's state, or constant */
-	}
-}
-
-u32 msr_save(const struct vcpu *vcpu, struct msr_value *values)
-{
-	u32 count = 0;
-
-	for (u32 i = 0; i < ARRAY_SIZE(rules); i++) {
-		for (u32 index = rules[i].first; index <= rules[i].last; index++) {
-			struct msr_value *out = &values[count];
-
-			if (!is_saved(&rules[i], index))
-				continue;
-			assert(count < MSR_VALUES_MAX);
-			*out = (struct msr_value){ .index = index };
-			if (!read_rule((struct vcpu *)vcpu, &rules[i], index, &out->value))
-				count++;
-		}
-	}
-	return count;
-}
-
-static bool value_valid(const struct msr_rule *rule, const struct msr_value *value)
-{
-	if (!is_saved(rule, value->index) || value->reserved)
-		return false;
-	if (rule->kind == KIND_TSC_ADJUST || rule->kind == KIND_PVCLOCK)
-		return true;
-	return mtrr_valid(rule, value->index, value->value);
-}
-
-int msr_check(const struct vcpu *vcpu, const struct msr_value *values, u32 count, char *why, size_t why_bytes)
-{
-	(void)vcpu;
-	if (count > MSR_VALUES_MAX) {
-		str_format(why, why_bytes, "%u MSRs", count);
-		return -E_INVAL;
-	}
-	for (u32 i = 0; i < count; i++) {
-		const struct msr_rule *rule = find_rule(values[i].index);
-
-		if (rule && value_valid(rule, &values[i]))
-			continue;
-		str_format(why, why_bytes, "MSR %#x = %#llx", values[i].index, (unsigned long long)values[i].value);
-		return -E_INVAL;
-	}
-	return 0;
-}
-
-void msr_load(struct vcpu *vcpu, const struct msr_value *values, u32 count)
-{
-	for (u32 i = 0; i < count; i++) {
-		const struct msr_rule *rule = find_rule(values[i].index);
-
-		if (!rule)
-			continue;
-		if (rule->kind == KIND_TSC_ADJUST)
-			vcpu->tsc_adjust = values[i].value;
-		else if (rule->kind != KIND_PVCLOCK)
-			*mtrr_place(vcpu->msrs, rule, values[i].index) = values[i].value;
-		else if (values[i].index == MSR_KVM_SYSTEM_TIME)
-			vcpu->pvclock_msr = values[i].value; /* the page: vm_start() */
-		else
-			vcpu->pvclock_wall_msr = values[i].value;
-	}
-	vcpu_update_tsc(vcpu);
 }

@@ -2,7 +2,7 @@
 /*
  * Which vCPU runs where and when: each CPU has a queue of its own, round robin. A vCPU that halts
  * leaves the queue; vcpu_kick() or its next timer bring it back. A CPU without work idles until
- * the nearest of its halted vCPUs' timers.
+ * the nearest of its halted vCPUs' timers; one with work interrupts it then.
  */
 #include "vmm/sched.h"
 
@@ -156,37 +156,51 @@ static u64 halted_deadline(const struct vcpu *vcpu)
 	return (s64)host_ns <= 0 ? 1 : host_ns;
 }
 
-u64 sched_next_deadline(void)
+/* The nearest of them, under the lock; 0: none. Who runs looks after its own timers. */
+static u64 halted_nearest(const struct cpu_queue *queue)
 {
-	struct cpu_queue *queue = own_queue();
 	u64 nearest = 0;
 
-	spin_lock(&queue->lock);
-	for (struct vcpu *vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
-		u64 deadline_ns = halted_deadline(vcpu);
+	for (const struct vcpu *vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
+		u64 deadline_ns = vcpu == queue->running ? 0 : halted_deadline(vcpu);
 
 		if (deadline_ns && (!nearest || deadline_ns < nearest))
 			nearest = deadline_ns;
 	}
-	if (queue->first)
-		nearest = 1;
+	return nearest;
+}
+
+u64 sched_next_deadline(void)
+{
+	struct cpu_queue *queue = own_queue();
+	u64 nearest;
+
+	spin_lock(&queue->lock);
+	nearest = queue->first ? 1 : halted_nearest(queue);
 	spin_unlock(&queue->lock);
 	return nearest;
 }
 
-/* The next vCPU to run; those whose timer has come are queued first. */
-static struct vcpu *sched_pick(struct cpu_queue *queue)
+/* Queues those whose timer has come. Under the lock. */
+static void push_due(struct cpu_queue *queue)
 {
 	u64 now_ns = time_ns();
-	struct vcpu *vcpu;
 
-	spin_lock(&queue->lock);
-	for (vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
+	for (struct vcpu *vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
 		u64 deadline_ns = halted_deadline(vcpu);
 
 		if (deadline_ns && deadline_ns <= now_ns)
 			push(queue, vcpu);
 	}
+}
+
+/* The next vCPU to run. */
+static struct vcpu *sched_pick(struct cpu_queue *queue)
+{
+	struct vcpu *vcpu;
+
+	spin_lock(&queue->lock);
+	push_due(queue);
 	vcpu = pop(queue);
 	queue->running = vcpu;
 	queue->running_sliced = queue->first != NULL;
@@ -194,17 +208,31 @@ static struct vcpu *sched_pick(struct cpu_queue *queue)
 	return vcpu;
 }
 
+/*
+ * When the running vCPU must come back: after its slice, if it has one, and when a halted one's
+ * timer comes, which nobody else looks at. 0: never.
+ */
+static u64 slice_end(struct cpu_queue *queue, u64 slice_ns)
+{
+	u64 end_ns = slice_ns ? time_ns() + slice_ns : 0;
+	u64 nearest;
+
+	spin_lock(&queue->lock);
+	nearest = halted_nearest(queue);
+	spin_unlock(&queue->lock);
+	if (!end_ns || !nearest)
+		return end_ns | nearest;
+	return MIN(end_ns, nearest);
+}
+
 static void sched_run(struct cpu_queue *queue, struct vcpu *vcpu, u64 slice_ns)
 {
-	bool runnable;
+	/* What wakes it from here on queues it by itself; once running is NULL it may be gone. */
+	bool runnable = vcpu_run(vcpu, slice_end(queue, slice_ns));
 
-	vcpu_run(vcpu, slice_ns ? time_ns() + slice_ns : 0);
-	/*
-	 * A kick that comes after this look queues it by itself. Looked at without the lock (it
-	 * takes vm->lock, which comes first); once running is NULL the vCPU may be gone.
-	 */
-	runnable = vcpu_runnable(vcpu);
 	spin_lock(&queue->lock);
+	/* In front of who had the CPU until now. */
+	push_due(queue);
 	if (runnable)
 		push(queue, vcpu);
 	queue->running = NULL;

@@ -305,11 +305,12 @@ static bool run_once(struct vcpu *vcpu, struct run *run)
 	return true;
 }
 
-void vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
+bool vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
 {
 	struct run run = { .slice_end_ns = slice_end_ns };
 	u64 start_ns = time_ns();
 	u32 cpu = cpu_self()->index;
+	bool runnable;
 
 	current[cpu] = vcpu;
 	atomic_swap(&vcpu->running, 1); /* then looks at the pause bits, as vm_pause() looks at running */
@@ -319,9 +320,12 @@ void vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
 		;
 	if (run.armed_ns)
 		cpu_timer_set(0);
-	/* From here on anybody may save, move or destroy it. */
 	fpu_flush(vcpu->xsave);
 	vcpu->run_ns += time_ns() - start_ns;
 	current[cpu] = NULL;
+	/* The last look at its devices. */
+	runnable = vcpu_runnable(vcpu);
+	/* From here on anybody may save, move, reset or destroy it. */
 	store_release(&vcpu->running, 0);
+	return runnable;
 }

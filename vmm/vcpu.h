@@ -46,8 +46,8 @@ struct vcpu {
 
 int must_check vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 index);
 void vcpu_fini(struct vcpu *vcpu);
-/* Runs it until its slice is over, it halts, or it is stopped. On its own CPU. */
-void vcpu_run(struct vcpu *vcpu, u64 slice_end_ns);
+/* Runs it until its slice is over, it halts, or it is stopped. true: it could run on. On its own CPU. */
+bool vcpu_run(struct vcpu *vcpu, u64 slice_end_ns);
 /* It has something new to look at (an interrupt, a request): wakes it if halted, kicks it if running. Any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
 /* The vCPU that this host CPU is running right now (set by vcpu_run), NULL outside of it. */
