@@ -184,7 +184,7 @@ memory = {memory}
 vcpus = 1
 kernel = "vmlinuz"
 ramdisk = "initrd.img"
-extra = "console=ttyS0 {extra}"
+extra = "console=ttyS0 quiet {extra}"
 vif = ['mac={mac}']
 """
 
@@ -366,6 +366,11 @@ def ssh_command(ip, *command):
 def ssh(ip, command, timeout=60):
     """Runs a command in the guest over a new ssh connection."""
     return run(*ssh_command(ip, command), timeout=timeout).stdout
+
+
+def complaints(ip):
+    """What the guest's kernel found wrong with its machine or with its time."""
+    return ssh(ip, "dmesg | grep -E 'BUG:|WARNING:|Oops|Call Trace|[Uu]nstable|unchecked MSR|stall|soft lockup' || true").strip()
 
 
 class SshSession:
