@@ -10,266 +10,21 @@
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "lib/fault.h"
-#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/arrival.h"
-#include "migrate/hello.h"
 #include "migrate/local_pipe.h"
-#include "migrate/owner.h"
 #include "migrate/peers.h"
-#include "migrate/send.h"
-#include "migrate/stream.h"
+#include "migrate/session.h"
 #include "mm/pages.h"
 #include "net/tcp_pipe.h"
-#include "vmm/vm.h"
 
 #define SESSIONS_MAX 4
 #define SILENCE_NS (10 * NS_PER_S)
 #define LINGER_NS (3 * NS_PER_S)  /* to let the peer read why */
 #define STEP_BYTES KIB(256)       /* of one call */
-#define BODY_BYTES STREAM_HELLO_MAX
-#define HEADER sizeof(struct record_header)
-#define REASON_MAX (sizeof(struct wire_reason) + STREAM_TEXT_MAX)
-
-enum session_state {
-	SESSION_FREE,
-	SESSION_FIRST,    /* HELLO or QUERY is due */
-	SESSION_MEMORY,   /* the guest comes */
-	SESSION_PREPARED, /* COMMIT is due */
-	SESSION_RUNNING,  /* the guest is ours; the source reads that and hangs up */
-	SESSION_LINGER,   /* it was told why not */
-};
-
-struct session {
-	enum session_state state;
-	struct migrate_peer peer;
-	struct stream stream;
-	hpa_t body_block;
-	u64 hello_ns, moved_ns, moved_mark, linger_ns;
-	u8 record[HEADER + REASON_MAX + STREAM_ALIGN] aligned(8);
-};
 
 static struct session sessions[SESSIONS_MAX];
-static struct session *arriving; /* whose guest arrival.c has; NULL: none */
-static struct hello hello;       /* the one being looked at: too large for the stack */
-
-static const struct record_rule first_rules[] = {
-	{ RECORD_HELLO, 16, STREAM_HELLO_MAX - HEADER },
-	{ RECORD_QUERY, sizeof(struct wire_query), sizeof(struct wire_query) },
-	{ 0, 0, 0 },
-};
-
-static const struct record_rule memory_rules[] = {
-	{ RECORD_PAGE, sizeof(struct wire_page) + PAGE_SIZE, sizeof(struct wire_page) + STREAM_PAGES_MAX * PAGE_SIZE },
-	{ RECORD_ZERO, sizeof(struct wire_zero), sizeof(struct wire_zero) },
-	{ RECORD_TIME, sizeof(struct wire_time), sizeof(struct wire_time) },
-	{ RECORD_VCPU, sizeof(struct wire_vcpu), KIB(64) },
-	{ RECORD_DEVICE, sizeof(struct wire_device), KIB(256) },
-	{ RECORD_CONSOLE, sizeof(struct wire_console), KIB(128) },
-	{ RECORD_END, sizeof(struct wire_end), sizeof(struct wire_end) },
-	{ RECORD_ABORT, sizeof(struct wire_reason), REASON_MAX },
-	{ 0, 0, 0 },
-};
-
-static const struct record_rule prepared_rules[] = {
-	{ RECORD_COMMIT, sizeof(struct wire_commit), sizeof(struct wire_commit) },
-	{ RECORD_ABORT, sizeof(struct wire_reason), REASON_MAX },
-	{ 0, 0, 0 },
-};
-
-/* --- ends ------------------------------------------------------------------------------------- */
-
-static void drop_arrival(struct session *s)
-{
-	if (arriving != s)
-		return;
-	arrival_drop();
-	arriving = NULL;
-}
-
-static void hang_up(struct session *s, bool abort)
-{
-	drop_arrival(s);
-	s->stream.pipe->ops->close(s->stream.pipe, abort);
-	pages_free(s->body_block, pages_order(BODY_BYTES));
-	memset(s, 0, sizeof(*s));
-}
-
-static void answer(struct session *s, u16 type, u32 body_bytes)
-{
-	stream_send(&s->stream, s->record, record_seal(&s->stream, s->record, type, body_bytes));
-}
-
-/* REFUSE or ABORT with the reason; what still comes is thrown away until the peer hangs up. */
-static void turn_down(struct session *s, u16 type, int error, const char *why)
-{
-	struct wire_reason *reason = (struct wire_reason *)(s->record + HEADER);
-	size_t bytes = MIN(strlen(why), STREAM_TEXT_MAX);
-
-	log_warn("migration from %s: %s%s%s%s", s->peer.name, arriving == s ? arrival_name() : "",
-		 arriving == s ? ": " : "", type == RECORD_REFUSE ? "refused: " : "", why);
-	drop_arrival(s);
-	s->state = SESSION_LINGER;
-	s->linger_ns = time_ns();
-	/* An answer still in the way would be PREPARED: the connection's end says what ABORT would. */
-	if (!stream_idle(&s->stream))
-		return;
-	reason->error = (u32)-error;
-	reason->reserved = 0;
-	memcpy(reason + 1, why, bytes);
-	answer(s, type, (u32)(sizeof(*reason) + bytes));
-}
-
-/* --- records ---------------------------------------------------------------------------------- */
-
-static void first_hello(struct session *s)
-{
-	struct wire_accept *accept = (struct wire_accept *)(s->record + HEADER);
-	struct handover handover;
-	char why[STREAM_TEXT_MAX + 1];
-	void *area;
-	u32 bytes;
-	int error;
-
-	s->hello_ns = time_ns();
-	error = hello_parse(&hello, s->stream.body, s->stream.header.length, why, sizeof(why));
-	if (!error && arrival_active()) {
-		str_format(why, sizeof(why), "%s is busy: %s is arriving there", peers_host_name(), arrival_name());
-		error = -E_BUSY;
-	}
-	memcpy(handover.uuid, hello.fixed.uuid, sizeof(handover.uuid));
-	handover.epoch = hello.fixed.epoch;
-	handover.attempt = hello.fixed.attempt;
-	if (!error && owner_taken(&handover)) {
-		str_copy(why, sizeof(why), "this very hand-over was taken before: the stream is a repetition");
-		error = -E_PROTO;
-	}
-	if (!error)
-		error = hello_check(&hello, &s->peer, send_moving(&handover), why, sizeof(why));
-	if (!error)
-		error = arrival_begin(&hello, why, sizeof(why));
-	if (error) {
-		turn_down(s, error == -E_PROTO ? RECORD_ABORT : RECORD_REFUSE, error, why);
-		return;
-	}
-	arriving = s;
-	s->state = SESSION_MEMORY;
-	s->stream.rules = memory_rules;
-	area = arrival_area(&bytes);
-	s->stream.body = area;
-	s->stream.body_bytes = bytes;
-	memset(accept, 0, sizeof(*accept));
-	str_copy(accept->host, sizeof(accept->host), peers_host_name());
-	accept->boot_id = peers_boot_id();
-	accept->held_ns = time_ns() - s->hello_ns;
-	answer(s, RECORD_ACCEPT, sizeof(*accept));
-	log_info("%s is arriving from %s", arrival_name(), s->peer.name);
-}
-
-/* What became of a hand-over whose answer was lost? Once said to be unknown, it never comes true. */
-static void first_query(struct session *s)
-{
-	const struct wire_query *query = (const struct wire_query *)s->stream.body;
-	struct wire_status *status = (struct wire_status *)(s->record + HEADER);
-	struct handover handover;
-
-	if (query->magic != STREAM_MAGIC || query->version != STREAM_VERSION) {
-		turn_down(s, RECORD_ABORT, -E_PROTO, "this is no question of this version");
-		return;
-	}
-	memcpy(handover.uuid, query->uuid, sizeof(handover.uuid));
-	handover.epoch = query->epoch;
-	handover.attempt = query->attempt;
-	if (arriving && arrival_is(&handover) && !memcmp(arriving->peer.ip, s->peer.ip, 4))
-		turn_down(arriving, RECORD_ABORT, -E_CLOSED, "the source asks on a new connection");
-	memset(status, 0, sizeof(*status));
-	status->boot_id = peers_boot_id();
-	status->owner = owner_taken(&handover) ? WIRE_TAKEN : WIRE_UNKNOWN;
-	s->state = SESSION_LINGER;
-	s->linger_ns = time_ns();
-	answer(s, RECORD_STATUS, sizeof(*status));
-}
-
-static void prepare(struct session *s)
-{
-	char why[STREAM_TEXT_MAX + 1];
-	const struct wire_end *end = (const struct wire_end *)s->stream.body;
-	int error = arrival_prepare(end, why, sizeof(why));
-
-	if (error) {
-		turn_down(s, RECORD_ABORT, error, why);
-		return;
-	}
-	s->state = SESSION_PREPARED;
-	s->stream.rules = prepared_rules;
-	answer(s, RECORD_PREPARED, 0);
-}
-
-static void commit(struct session *s)
-{
-	struct wire_running *running = (struct wire_running *)(s->record + HEADER);
-	const struct wire_commit *body = (const struct wire_commit *)s->stream.body;
-	u64 begin = time_ns();
-	char name[VM_NAME_BYTES];
-
-	str_copy(name, sizeof(name), arrival_name());
-	/* The body is in the area that arrival_commit gives back. */
-	arrival_commit(&(struct wire_commit){ body->paused_ns, body->one_way_ns }, begin - s->hello_ns);
-	arriving = NULL;
-	s->state = SESSION_RUNNING;
-	running->load_ns = time_ns() - begin;
-	answer(s, RECORD_RUNNING, sizeof(*running));
-	log_info("%s has arrived from %s and runs here", name, s->peer.name);
-}
-
-static void aborted(struct session *s)
-{
-	const struct wire_reason *reason = (const struct wire_reason *)s->stream.body;
-	char text[STREAM_TEXT_MAX + 1];
-
-	stream_text(text, sizeof(text), reason + 1, s->stream.header.length - sizeof(*reason));
-	log_info("%s does not come from %s: %s", arrival_name(), s->peer.name, text);
-	hang_up(s, false);
-}
-
-static void memory_record(struct session *s)
-{
-	char why[STREAM_TEXT_MAX + 1];
-	const void *body = s->stream.body;
-	u32 length = s->stream.header.length;
-	u16 type = s->stream.header.type;
-	int error;
-
-	if (type == RECORD_PAGE) {
-		error = arrival_pages(body, length, why, sizeof(why));
-	} else if (type == RECORD_ZERO) {
-		error = arrival_zeros(body, why, sizeof(why));
-	} else {
-		error = arrival_state(type, body, length, why, sizeof(why));
-		stream_keep(&s->stream);
-	}
-	if (error)
-		turn_down(s, RECORD_ABORT, error, why);
-}
-
-static void record(struct session *s)
-{
-	u16 type = s->stream.header.type;
-
-	if (type == RECORD_HELLO)
-		first_hello(s);
-	else if (type == RECORD_QUERY)
-		first_query(s);
-	else if (type == RECORD_ABORT)
-		aborted(s);
-	else if (type == RECORD_END)
-		prepare(s);
-	else if (type == RECORD_COMMIT)
-		commit(s);
-	else
-		memory_record(s);
-}
 
 /* --- every call ------------------------------------------------------------------------------- */
 
@@ -308,17 +63,17 @@ static bool read_records(struct session *s)
 			continue;
 		error = s->stream.bulk_left ? -E_AGAIN : stream_read(&s->stream);
 		if (error == 0) {
-			record(s);
+			session_record(s);
 			continue;
 		}
 		status = s->stream.pipe->ops->status(s->stream.pipe);
 		if (error != -E_AGAIN) {
-			turn_down(s, RECORD_ABORT, error, s->stream.why);
+			session_turn_down(s, RECORD_ABORT, error, s->stream.why);
 		} else if (status && status != -E_AGAIN) {
-			if (arriving == s)
-				log_warn("%s does not come from %s: the connection broke (%s)", arrival_name(),
+			if (session_guest(s))
+				log_warn("%s does not come from %s: the connection broke (%s)", session_guest(s),
 					 s->peer.name, error_name(status));
-			hang_up(s, true);
+			session_hang_up(s, true);
 		}
 		return false;
 	}
@@ -338,9 +93,9 @@ static void wait_for_end(struct session *s)
 		s->stream.in_bytes += bytes;
 	}
 	if (pipe->ops->status(pipe))
-		hang_up(s, false);
+		session_hang_up(s, false);
 	else if (s->state == SESSION_LINGER && time_ns() - s->linger_ns >= LINGER_NS)
-		hang_up(s, false);
+		session_hang_up(s, false);
 }
 
 static void watch_silence(struct session *s)
@@ -357,10 +112,10 @@ static void watch_silence(struct session *s)
 	if (now - s->moved_ns < SILENCE_NS)
 		return;
 	if (s->state == SESSION_FIRST || s->state == SESSION_MEMORY || s->state == SESSION_PREPARED) {
-		turn_down(s, RECORD_ABORT, -E_TIMEOUT, "no progress for 10 s");
+		session_turn_down(s, RECORD_ABORT, -E_TIMEOUT, "no progress for 10 s");
 		s->moved_ns = now;
 	} else {
-		hang_up(s, true);
+		session_hang_up(s, true);
 	}
 }
 
@@ -427,13 +182,13 @@ static bool accept_pipe(struct pipe *pipe, const u8 ip[4])
 		return false;
 	}
 	memset(s, 0, sizeof(*s));
-	s->body_block = pages_alloc(pages_order(BODY_BYTES));
+	s->body_block = pages_alloc(pages_order(SESSION_BODY_BYTES));
 	if (s->body_block == HPA_NONE)
 		return false;
 	s->state = SESSION_FIRST;
 	s->peer = peer;
 	s->moved_ns = time_ns();
-	stream_init(&s->stream, pipe, first_rules, page_ptr(s->body_block), BODY_BYTES);
+	stream_init(&s->stream, pipe, session_first_rules, page_ptr(s->body_block), SESSION_BODY_BYTES);
 	return true;
 }
 

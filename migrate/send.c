@@ -216,7 +216,7 @@ static void end_round(struct sender *s)
 	next = rounds_after(&s->rounds, &result);
 	s->progress.downtime_estimate_ns = s->rounds.estimate_ns;
 	s->progress.dirty_pages_per_s = s->rounds.dirty_pages_per_s;
-	if (next == ROUND_AGAIN)
+	if (next == ROUND_AGAIN || fault_hold("send.final"))
 		begin_round(s);
 	else
 		pause_guest(s);
@@ -253,8 +253,6 @@ static bool do_final(struct sender *s)
 	struct wire_end *end = (struct wire_end *)(s->record + HEADER);
 	enum pages_state state;
 
-	if (fault_hold("send.final"))
-		return false;
 	if (!s->state_sent)
 		send_state(s);
 	if (!stream_pump(&s->stream))

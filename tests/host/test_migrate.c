@@ -251,7 +251,7 @@ static void test_cancel_while_held(unused void **state)
 	hold_and_cancel(vm, "recv.hello", MIGRATE_HELLO);
 	hold_and_cancel(vm, "send.rounds", MIGRATE_ROUNDS);
 	hold_and_cancel(vm, "recv.memory", MIGRATE_ROUNDS);
-	hold_and_cancel(vm, "send.final", MIGRATE_FINAL);
+	hold_and_cancel(vm, "send.final", MIGRATE_ROUNDS);
 	hold_and_cancel(vm, "send.end", MIGRATE_FINAL);
 	hold_and_cancel(vm, "send.commit", MIGRATE_PREPARED);
 	bed_move(vm, true);

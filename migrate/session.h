@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What receive.c (connections) and receive_record.c (what comes over them) share. Service CPU. */
+#ifndef MIGRATE_SESSION_H
+#define MIGRATE_SESSION_H
+
+#include "migrate/migrate.h"
+#include "migrate/stream.h"
+#include "types.h"
+
+#define SESSION_BODY_BYTES STREAM_HELLO_MAX
+#define SESSION_REASON_MAX (sizeof(struct wire_reason) + STREAM_TEXT_MAX)
+
+enum session_state {
+	SESSION_FREE,
+	SESSION_FIRST,    /* HELLO or QUERY is due */
+	SESSION_MEMORY,   /* the guest comes */
+	SESSION_PREPARED, /* COMMIT is due */
+	SESSION_RUNNING,  /* the guest is ours; the source reads that and hangs up */
+	SESSION_LINGER,   /* it was told why not */
+};
+
+struct session {
+	enum session_state state;
+	struct migrate_peer peer;
+	struct stream stream;
+	hpa_t body_block;
+	u64 hello_ns, moved_ns, moved_mark, linger_ns;
+	u8 record[sizeof(struct record_header) + SESSION_REASON_MAX + STREAM_ALIGN] aligned(8);
+};
+
+/* receive_record.c */
+extern const struct record_rule session_first_rules[];
+/* A record is whole. */
+void session_record(struct session *s);
+/* REFUSE or ABORT with the reason; what still comes is thrown away until the peer hangs up. */
+void session_turn_down(struct session *s, u16 type, int error, const char *why);
+/* Closes the connection; the guest that was arriving over it is freed. */
+void session_hang_up(struct session *s, bool abort);
+/* Of the guest that is arriving over this connection, for messages; NULL: none is. */
+const char *session_guest(const struct session *s);
+
+#endif
