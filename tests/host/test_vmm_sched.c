@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Several guests on one host CPU: nobody waits for somebody who never halts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fake/fake_cpu.h"
+#include "fake/fake_hvm.h"
+#include "fake/fake_pages.h"
+#include "vmm/msr.h"
+#include "vmm/sched.h"
+#include "vmm/vcpu.h"
+#include "vmm/vm.h"
+
+#define SLEEP_NS NS_PER_MS
+#define RFLAGS_IF BIT(9)
+
+static struct vm *busy;
+static struct vm *sleeper;
+static u64 armed_ns;
+
+static struct vm *make(const char *name)
+{
+	struct vm_config config;
+	struct vm *vm = NULL;
+	char why[160];
+
+	fake_vm_config(&config, name, 16);
+	assert_int_equal(vm_create(&config, &vm, why, sizeof(why)), 0);
+	vm_start(vm);
+	return vm;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_cpu_reset();
+	fake_time_set(1000 * NS_PER_S);
+	fake_hvm_install();
+	armed_ns = 0;
+	sleeper = make("sleeper");
+	busy = make("busy");
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	fake_hvm_set_hook(NULL);
+	vm_destroy(busy);
+	vm_destroy(sleeper);
+	return fake_pages_used() == 0 ? 0 : -1;
+}
+
+/* Its local APIC's timer wakes it after SLEEP_NS. */
+static void sleep_now(struct vm *vm)
+{
+	struct vcpu *vcpu = vm->vcpus[0];
+
+	vcpu->regs.rflags |= RFLAGS_IF;
+	fake_guest_wrmsr(vcpu, MSR_APIC_BASE, 0xfee00d00);
+	fake_guest_wrmsr(vcpu, 0x80f, 0x1ff);
+	fake_guest_wrmsr(vcpu, 0x832, 0x40 | 2 << 17);
+	fake_guest_wrmsr(vcpu, MSR_TSC_DEADLINE, vcpu_tsc(vcpu) + SLEEP_NS);
+	fake_run();
+	assert_int_equal(vcpu->activity, VCPU_HALTED);
+}
+
+static void note_timer(struct vcpu *vcpu)
+{
+	if (vcpu->vm == busy)
+		armed_ns = fake_cpu_timer(0);
+}
+
+/* The busy one has no timer of its own, and nobody waits: but its CPU must come back for the sleeper. */
+static void test_sleeper_ends_the_run(void **state)
+{
+	u64 start_ns;
+
+	(void)state;
+	sleep_now(sleeper);
+	start_ns = time_ns();
+	fake_hvm_set_hook(note_timer);
+	fake_guest_store(busy->vcpus[0], 0x300000, 8, 1);
+	assert_true(sched_run_slice());
+	assert_in_range(armed_ns, start_ns + SLEEP_NS - NS_PER_US, start_ns + SLEEP_NS + NS_PER_US);
+}
+
+static u32 order[4];
+static u32 order_count;
+
+static void note_order(struct vcpu *vcpu)
+{
+	if (order_count < 4)
+		order[order_count++] = vcpu->vm->id;
+	/* The time that the run takes; then the busy one is sent out by somebody's request. */
+	if (vcpu->vm == busy) {
+		fake_time_advance(2 * SLEEP_NS);
+		vcpu->requests |= VCPU_REQ_EXIT;
+	}
+}
+
+/* Whose timer came meanwhile runs before who had the CPU. */
+static void test_sleeper_is_next(void **state)
+{
+	struct vm_exit nothing = { .kind = VM_EXIT_HOST };
+
+	(void)state;
+	sleep_now(sleeper);
+	order_count = 0;
+	fake_hvm_set_hook(note_order);
+	for (u32 i = 0; i < 3; i++)
+		fake_guest_exit(busy->vcpus[0], &nothing);
+	assert_true(sched_run_slice());
+	assert_true(sched_run_slice());
+	assert_int_equal(order[0], busy->id);
+	assert_int_equal(order[1], sleeper->id);
+	assert_int_equal(fake_guest_events(sleeper->vcpus[0], 0x40), 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_sleeper_ends_the_run),
+		TEST(test_sleeper_is_next),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
