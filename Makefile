@@ -107,6 +107,7 @@ $(OBJ)/version.c: FORCE
 $(OBJ)/version.o: $(OBJ)/version.c include/version.h $(OBJ)/flags
 	$(Q)$(CC) $(CFLAGS_own) -c $< -o $@
 
+# -MD, not -MMD: lwipopts.h is included by a "system" header, and must not be forgotten.
 $(OBJ)/$(THIRD)/%.o: $(THIRD)/%.c $(OBJ)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_lwip) -MD -MP -c $< -o $@

@@ -28,15 +28,15 @@ $(HOST)/flags: FORCE
 
 $(HOST)/obj/%.o: %.c $(HOST)/flags | $(THIRD)/.setup-all
 	@mkdir -p $(@D)
-	$(Q)$(HOST_CC) $(HOST_CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(HOST_CC) $(HOST_CFLAGS) -MD -MP -c $< -o $@
 
 $(HOST)/obj/tests/%.o: tests/%.c $(HOST)/flags | $(THIRD)/.setup-all
 	@mkdir -p $(@D)
-	$(Q)$(HOST_CC) $(HOST_CFLAGS) $(HOST_TEST_CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(HOST_CC) $(HOST_CFLAGS) $(HOST_TEST_CFLAGS) -MD -MP -c $< -o $@
 
 $(HOST)/obj/lib/%.o: lib/%.c $(HOST)/flags | $(THIRD)/.setup-all
 	@mkdir -p $(@D)
-	$(Q)$(HOST_CC) $(HOST_CFLAGS) -fno-builtin -MMD -MP -c $< -o $@
+	$(Q)$(HOST_CC) $(HOST_CFLAGS) -fno-builtin -MD -MP -c $< -o $@
 	$(Q)$(OBJCOPY) $$(nm --defined-only $@ | awk -v names=' $(HOST_OWN) ' \
 		'index(names, " " $$3 " ") { printf "--redefine-sym %s=own_%s ", $$3, $$3 }') $@
 
