@@ -108,6 +108,12 @@ static bool net_service(struct device *dev)
 	return again != 0 && virtio_device_running(&net->virtio);
 }
 
+static void net_announce_again(struct device *dev)
+{
+	net_of_device(dev)->arrived = true;
+	vm_doorbell(dev->vm);
+}
+
 static void net_pause(struct device *dev)
 {
 	virtio_device_pause(&net_of_device(dev)->virtio);
@@ -197,6 +203,7 @@ static const struct device_ops net_ops = {
 	.check = net_check,
 	.load = net_load,
 	.service = net_service,
+	.announce = net_announce_again,
 	.fini = net_fini,
 };
 

@@ -53,6 +53,20 @@ void owner_take(const struct handover *handover)
 	taken[taken_count++ % TAKEN_MAX] = *handover;
 }
 
+static void announce(struct vm *vm)
+{
+	spin_lock(&vm->lock);
+	devices_announce(vm);
+	spin_unlock(&vm->lock);
+}
+
+void owner_announce(const u8 uuid[16])
+{
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
+		if (!memcmp(vm->config.uuid, uuid, sizeof(vm->config.uuid)))
+			announce(vm);
+}
+
 bool owner_taken(const struct handover *handover)
 {
 	for (u32 i = 0; i < MIN(taken_count, TAKEN_MAX); i++)
@@ -133,6 +147,7 @@ static void take_back(struct vm *vm, struct doubt *doubt)
 		forget(doubt);
 	vm->why[0] = 0;
 	vm_unpause(vm, VM_PAUSE_OWNER);
+	announce(vm);
 }
 
 int owner_force(struct vm *vm)

@@ -32,5 +32,7 @@ u64 owner_next_deadline(void);
 /* --- peer --- */
 void owner_take(const struct handover *handover);
 bool owner_taken(const struct handover *handover);
+/* The link is back: switches may have missed where the guest went. Nothing if it is not here (any more). */
+void owner_announce(const u8 uuid[16]);
 
 #endif

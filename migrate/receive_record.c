@@ -161,6 +161,8 @@ static void first_query(struct session *s)
 	memset(status, 0, sizeof(*status));
 	status->boot_id = peers_boot_id();
 	status->owner = owner_taken(&handover) ? WIRE_TAKEN : WIRE_UNKNOWN;
+	if (status->owner == WIRE_TAKEN)
+		owner_announce(handover.uuid);
 	s->state = SESSION_LINGER;
 	s->linger_ns = time_ns();
 	answer(s, RECORD_STATUS, sizeof(*status));

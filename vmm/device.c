@@ -56,3 +56,10 @@ void devices_reset(struct vm *vm)
 		if (dev->ops->reset)
 			dev->ops->reset(dev);
 }
+
+void devices_announce(struct vm *vm)
+{
+	for (struct device *dev = vm->devices; dev; dev = dev->next)
+		if (dev->ops->announce)
+			dev->ops->announce(dev);
+}

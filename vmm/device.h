@@ -41,6 +41,7 @@ struct device_ops {
 	void (*load)(struct device *dev, const void *state);
 	/* On the service CPU, vm->lock held, after vm_doorbell(); true if there is more to do. */
 	bool (*service)(struct device *dev);
+	void (*announce)(struct device *dev); /* the segment is to hear (again) where the guest is */
 	void (*fini)(struct device *dev);
 };
 
@@ -62,6 +63,7 @@ void device_add(struct vm *vm, struct device *dev, const struct device_ops *ops,
 void devices_pause(struct vm *vm);
 void devices_resume(struct vm *vm);
 void devices_reset(struct vm *vm);
+void devices_announce(struct vm *vm);
 struct device *device_find(struct vm *vm, u16 type, u16 instance);
 
 #endif
