@@ -203,6 +203,12 @@ void emulate_npt(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	struct emulation e;
 
+	/* It was the CPU's own access, on the way of an event: no instruction wants to be carried out. */
+	if (unlikely(hvm->event_pending(vcpu))) {
+		vm_fail(vcpu->vm, "an interrupt or exception at rip %#llx needs memory that is not there (%#llx)",
+			(unsigned long long)vcpu->regs.rip, (unsigned long long)exit->npt.gpa);
+		return;
+	}
 	if (emulation_fetch(&e, vcpu, exit->npt.insn, exit->npt.insn_bytes))
 		return;
 	/* Code where no memory is: as in fetch_more(). */
@@ -212,12 +218,16 @@ void emulate_npt(struct vcpu *vcpu, const struct vm_exit *exit)
 	}
 	if (emulation_decode(&e))
 		return;
+	/* Those exit for their port first: the code was changed meanwhile, and nobody checked that access. */
+	if (e.insn.op == INSN_INS || e.insn.op == INSN_OUTS)
+		return;
 	if (is_string(e.insn.op)) {
 		if (emulate_string(&e))
 			return;
 	} else {
 		/* A walk of the guest's tables that ended outside of memory faults in our walk as well. */
 		e.has_gpa = !exit->npt.table_walk;
+		e.gpa_write = exit->npt.write;
 		e.gpa = exit->npt.gpa;
 		if (execute(&e))
 			return;

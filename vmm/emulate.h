@@ -14,8 +14,8 @@ void emulate_port(struct vm *vm, u16 port, unsigned int size, bool write, u64 *v
 void emulate_mmio(struct vm *vm, gpa_t gpa, unsigned int size, bool write, u64 *value);
 /* VM_EXIT_NPT: a device's registers, or nothing at all. */
 void emulate_npt(struct vcpu *vcpu, const struct vm_exit *exit);
-/* INS and OUTS, with or without REP. */
-void emulate_string_io(struct vcpu *vcpu);
+/* VM_EXIT_IO with string set: INS and OUTS, with or without REP. */
+void emulate_string_io(struct vcpu *vcpu, const struct vm_exit *exit);
 /* The length of the instruction at RIP, where the CPU does not say; nonzero: the guest got a fault. */
 int must_check emulate_length(struct vcpu *vcpu, u32 *len);
 

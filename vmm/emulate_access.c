@@ -24,15 +24,7 @@ int emulation_raise(struct emulation *e, u8 vector, bool has_error_code, u32 err
 
 static int raise_page_fault(struct emulation *e, u64 linear, u32 error_code)
 {
-	struct cpu_state state;
-
-	vcpu_save(e->vcpu, &state);
-	state.cr2 = linear;
-	/* The state was good a moment ago, and CR2 takes any value. */
-	if (hvm->set_state(e->vcpu, &state)) {
-		vm_fail(e->vm, "its CPU state could not be loaded again");
-		return -E_INVAL;
-	}
+	hvm->set_cr(e->vcpu, 2, linear);
 	return emulation_raise(e, VECTOR_PF, true, error_code);
 }
 
@@ -131,7 +123,7 @@ static int access_linear(struct emulation *e, u64 linear, u32 size, bool write, 
 	gpa_t gpa, gpa_rest = 0;
 	u64 rest;
 
-	if (first == size && e->has_gpa && linear % PAGE_SIZE == e->gpa % PAGE_SIZE) {
+	if (first == size && e->has_gpa && (!write || e->gpa_write) && linear % PAGE_SIZE == e->gpa % PAGE_SIZE) {
 		access_gpa(e, e->gpa, size, write, value);
 		return 0;
 	}
@@ -219,6 +211,9 @@ int emulation_undecodable(struct emulation *e)
 {
 	char text[3 * INSN_BYTES_MAX + 1] = "";
 
+	/* A program in the guest can't stop the guest: it gets what an unknown instruction gets. */
+	if (e->mode.cpl)
+		return emulation_raise(e, VECTOR_UD, false, 0);
 	for (u32 i = 0; i < e->count; i++)
 		str_format(text + 3 * i, sizeof(text) - 3 * i, " %02x", e->bytes[i]);
 	vm_fail(e->vm, "can't emulate at rip %#llx (cs base %#llx):%s", (unsigned long long)e->vcpu->regs.rip,

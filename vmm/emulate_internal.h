@@ -18,8 +18,11 @@ struct emulation {
 	u8 bytes[INSN_BYTES_MAX];
 	u32 count;
 	struct insn insn;
-	/* The CPU said where the operand in memory is; a walk is not needed. */
-	bool has_gpa;
+	/*
+	 * The CPU said where the operand in memory is, and may be written if gpa_write is set; a walk is
+	 * not needed. Only that: the bytes may be other ones than those that the CPU executed.
+	 */
+	bool has_gpa, gpa_write;
 	gpa_t gpa;
 };
 

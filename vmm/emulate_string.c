@@ -112,15 +112,18 @@ int emulate_string(struct emulation *e)
 	return error;
 }
 
-void emulate_string_io(struct vcpu *vcpu)
+void emulate_string_io(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	struct emulation e;
 	int error;
 
 	if (emulation_fetch(&e, vcpu, NULL, 0) || emulation_decode(&e))
 		return;
-	/* The guest may have changed its code between the exit and our look: it finds out by itself. */
-	if (e.insn.op != INSN_INS && e.insn.op != INSN_OUTS)
+	/*
+	 * The guest may have changed its code between the exit and our look: then it executes that. What
+	 * the CPU has checked against IOPL and the TSS's bitmap is this access and no other.
+	 */
+	if (e.insn.op != (exit->io.in ? INSN_INS : INSN_OUTS) || e.insn.size != exit->io.size)
 		return;
 	for (u32 i = 0; i < BATCH; i++)
 		if (!step(&e, &error) || READ_ONCE(vcpu->requests))

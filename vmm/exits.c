@@ -28,6 +28,18 @@ static void raise_gp(struct vcpu *vcpu)
 	vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
+/* Outside of 64-bit mode EIP wraps around. */
+static u64 next_rip(const struct vcpu *vcpu, u32 len)
+{
+	u64 rip = vcpu->regs.rip + len;
+	struct paging_mode mode;
+
+	if (likely(!((rip ^ vcpu->regs.rip) >> 32)))
+		return rip;
+	hvm->get_mode(vcpu, &mode);
+	return mode.efer & EFER_LMA && mode.cs.attr & SEGMENT_L ? rip : (u32)rip;
+}
+
 /* The instruction was done: on to the next. */
 static void finish_insn(struct vcpu *vcpu, const struct vm_exit *exit)
 {
@@ -35,7 +47,7 @@ static void finish_insn(struct vcpu *vcpu, const struct vm_exit *exit)
 
 	if (unlikely(!len) && emulate_length(vcpu, &len))
 		return;
-	vcpu->regs.rip += len;
+	vcpu->regs.rip = next_rip(vcpu, len);
 	hvm->insn_done(vcpu);
 }
 
@@ -59,7 +71,7 @@ static void exit_io(struct vcpu *vcpu, const struct vm_exit *exit)
 	u64 value = *rax & mask;
 
 	if (exit->io.string) {
-		emulate_string_io(vcpu);
+		emulate_string_io(vcpu, exit);
 		return;
 	}
 	emulate_port(vcpu->vm, exit->io.port, size, !exit->io.in, &value);
@@ -134,7 +146,11 @@ static void exit_cr_write(struct vcpu *vcpu, const struct vm_exit *exit)
 
 static void exit_xsetbv(struct vcpu *vcpu, const struct vm_exit *exit)
 {
-	if (exit->xsetbv.index || xcr0_check(vcpu->vm->cpuid, exit->xsetbv.value)) {
+	struct paging_mode mode;
+
+	/* Not every CPU looks at the privilege level before it exits (SDM 3 26.1.1). */
+	hvm->get_mode(vcpu, &mode);
+	if (mode.cpl || exit->xsetbv.index || xcr0_check(vcpu->vm->cpuid, exit->xsetbv.value)) {
 		raise_gp(vcpu);
 		return;
 	}

@@ -167,7 +167,7 @@ struct hvm_ops {
 	/* state was checked by cpu_state_check(); -E_INVAL if the CPU could not enter with it. */
 	int (*set_state)(struct vcpu *vcpu, const struct cpu_state *state);
 	void (*get_mode)(const struct vcpu *vcpu, struct paging_mode *mode);
-	/* CR0, CR4 or CR8: the value was checked by vmm/cr.c. */
+	/* CR0, CR4 or CR8, whose value was checked by vmm/cr.c; CR2: any value. */
 	void (*set_cr)(struct vcpu *vcpu, u8 cr, u64 value);
 	u64 (*get_cr)(const struct vcpu *vcpu, u8 cr);
 	/* EFER, PAT, STAR... that live in the vendor's structure; -E_NOENT: not one of those. */

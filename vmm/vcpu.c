@@ -24,6 +24,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "mm/pages.h"
+#include "vmm/cr.h"
 #include "vmm/irqchip.h"
 #include "vmm/msr.h"
 #include "vmm/pvclock.h"
@@ -132,10 +133,13 @@ void vcpu_inject_exception(struct vcpu *vcpu, u8 vector, bool has_error_code, u3
 	struct vm_event event = {
 		.type = EVENT_EXCEPTION,
 		.vector = vector,
-		.has_error_code = has_error_code,
-		.error_code = error_code,
 	};
 
+	/* In real mode none is pushed (APM 2 8.2). */
+	if (has_error_code && hvm->get_cr(vcpu, 0) & CR0_PE) {
+		event.has_error_code = 1;
+		event.error_code = error_code;
+	}
 	hvm->inject(vcpu, event);
 }
 
@@ -147,10 +151,18 @@ static bool vcpu_stopped(const struct vcpu *vcpu)
 	return READ_ONCE(vm->state) != VM_LIVE || READ_ONCE(vm->paused) || READ_ONCE(vm->want);
 }
 
+static bool vcpu_nmi_blocked(const struct vcpu *vcpu)
+{
+	struct cpu_state state;
+
+	hvm->get_state(vcpu, &state);
+	return state.nmi_blocked || state.interrupt_shadow;
+}
+
 /* Would something end its HLT (SDM 2, HLT)? */
 static bool vcpu_has_wakeup(struct vcpu *vcpu)
 {
-	if (hvm->event_pending(vcpu) || irqchip_nmi_pending(vcpu))
+	if (hvm->event_pending(vcpu) || (irqchip_nmi_pending(vcpu) && !vcpu_nmi_blocked(vcpu)))
 		return true;
 	return irqchip_pending(vcpu) >= 0 && hvm->irq_ready(vcpu);
 }
@@ -168,14 +180,6 @@ bool vcpu_runnable(struct vcpu *vcpu)
 		return false;
 	}
 	return false;
-}
-
-static bool vcpu_nmi_blocked(const struct vcpu *vcpu)
-{
-	struct cpu_state state;
-
-	hvm->get_state(vcpu, &state);
-	return state.nmi_blocked || state.interrupt_shadow;
 }
 
 static void vcpu_set_irq_window(struct vcpu *vcpu, bool on)
