@@ -228,6 +228,10 @@ void svm_set_cr(struct vcpu *vcpu, u8 cr, u64 value)
 		set_cr0(vcpu, value);
 		vmcb_touched(vmcb, CLEAN_CRX);
 		break;
+	case 2:
+		vmcb->state.cr2 = value;
+		vmcb_touched(vmcb, CLEAN_CR2);
+		break;
 	case 4:
 		if ((vmcb->state.cr4 ^ value) & CR4_PAGING)
 			svm_flush_tlb(vcpu);
@@ -239,7 +243,7 @@ void svm_set_cr(struct vcpu *vcpu, u8 cr, u64 value)
 		vmcb_touched(vmcb, CLEAN_TPR);
 		break;
 	default:
-		assert(!"CR0, CR4 or CR8");
+		assert(!"CR0, CR2, CR4 or CR8");
 	}
 }
 
