@@ -15,6 +15,7 @@
 #include "lib/string.h"
 #include "net/lwip_port.h"
 #include "net/port.h"
+#include "net/tcp_pipe.h"
 
 #define MTU_DEFAULT 1500
 #define MTU_MIN 576
@@ -134,6 +135,7 @@ bool net_poll(void)
 	if (nic)
 		more = nic->ops->poll(nic);
 	more |= lwip_port_poll();
+	tcp_pipe_poll();
 	net_switch_poll();
 	if (time_ns() >= link_check_ns)
 		check_link();

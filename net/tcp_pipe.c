@@ -15,7 +15,8 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
-#include "net/lwip_port.h"
+#include "net/net.h"
+#include "net/tcp_loss.h"
 
 #include "lwip/tcp.h"
 
@@ -38,6 +39,7 @@ struct tcp_pipe {
 	bool peer_closed;
 	int error;           /* 0, or why the connection ended */
 	struct tcp_pcb *pcb; /* NULL when it ended */
+	struct tcp_loss loss;
 	u64 connect_by_ns;
 	struct pbuf *rx[RX_QUEUE_PBUFS]; /* single pbufs, not chains */
 	u32 rx_head, rx_tail;            /* ever put, ever taken */
@@ -145,8 +147,8 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t bytes)
 {
 	struct tcp_pipe *t = arg;
 
-	(void)pcb;
 	t->acked_bytes += bytes;
+	tcp_loss_acked(&t->loss, pcb);
 	return ERR_OK;
 }
 
@@ -162,25 +164,13 @@ static err_t on_poll(void *arg, struct tcp_pcb *pcb)
 	return ERR_OK;
 }
 
-/* The connection is up: larger segments, if the NIC cuts them. */
-static void set_segment_size(struct tcp_pcb *pcb)
-{
-	u16 bytes = lwip_port_segment_bytes(pcb->mss);
-
-	if (bytes == pcb->mss)
-		return;
-	/* The first window must hold one at least, or nothing would ever be sent. */
-	pcb->mss = bytes;
-	pcb->cwnd = MAX(pcb->cwnd, (tcpwnd_size_t)2 * bytes);
-}
-
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t error)
 {
 	struct tcp_pipe *t = arg;
 
 	(void)error;
 	t->connected = true;
-	set_segment_size(pcb);
+	tcp_loss_start(&t->loss, pcb);
 	return ERR_OK;
 }
 
@@ -405,11 +395,18 @@ static err_t on_accepted(void *arg, struct tcp_pcb *pcb, err_t error)
 		return ERR_ABRT;
 	}
 	t->connected = true;
-	set_segment_size(pcb);
+	tcp_loss_start(&t->loss, pcb);
 	aborted = NULL;
 	if (!listener->accept(&t->pipe, ip) && t->used && t->pcb == pcb)
 		pipe_close(&t->pipe, true);
 	return aborted == pcb ? ERR_ABRT : ERR_OK;
+}
+
+void tcp_pipe_poll(void)
+{
+	for (u32 i = 0; i < PIPES_MAX; i++)
+		if (pipes[i].used && pipes[i].pcb && pipes[i].connected)
+			tcp_loss_poll(&pipes[i].loss, pipes[i].pcb);
 }
 
 int tcp_pipe_listen(u16 port, bool (*accept)(struct pipe *pipe, const u8 ip[4]))
