@@ -6,8 +6,8 @@
 #include "migrate/pipe.h"
 #include "types.h"
 
-/* Who gets the other end (as tcp_pipe_listen). */
-void local_pipe_listen(bool (*accept)(struct pipe *pipe, const u8 ip[4]));
+/* Who gets the other end. */
+void local_pipe_listen(pipe_accept_fn accept);
 /* -E_NOMEM, -E_BUSY (all in use), -E_REFUSED. */
 int must_check local_pipe_connect(struct pipe **pipe);
 

@@ -13,11 +13,11 @@
 #include "migrate/receive.h"
 #include "migrate/send.h"
 
-void migrate_init(const struct migrate_config *config)
+void migrate_init(const struct migrate_config *config, const struct pipe_maker *network)
 {
 	int error;
 
-	peers_init(config);
+	peers_init(config, network);
 	error = receive_init();
 	if (error)
 		log_warn("migration: no guests can come in: %s", error_name(error));

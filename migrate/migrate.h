@@ -8,6 +8,7 @@
 
 #include "types.h"
 
+struct pipe_maker;
 struct vm;
 
 #define MIGRATE_PORT 8002
@@ -48,7 +49,8 @@ struct migrate_progress {
 	char why[200];               /* of a failure: what, and what to do */
 };
 
-void migrate_init(const struct migrate_config *config);
+/* network: what makes connections to other hosts. */
+void migrate_init(const struct migrate_config *config, const struct pipe_maker *network);
 /* Starts sending. why says what is wrong for a person. peer: a name or an address from the configuration, or "localhost". */
 int must_check migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why, size_t why_bytes);
 /* -E_NOENT: none under way; -E_BUSY: committed already, too late. */

@@ -9,13 +9,14 @@
 #include "errors.h"
 #include "lib/string.h"
 #include "migrate/local_pipe.h"
-#include "net/tcp_pipe.h"
 
 static struct migrate_config peers;
+static const struct pipe_maker *maker;
 static u64 boot_id;
 
-void peers_init(const struct migrate_config *config)
+void peers_init(const struct migrate_config *config, const struct pipe_maker *network)
 {
+	maker = network;
 	peers = *config;
 	peers.peer_count = MIN(peers.peer_count, MIGRATE_PEERS_MAX);
 	if (!peers.host_name[0])
@@ -85,5 +86,11 @@ int peers_connect(const struct migrate_peer *peer, struct pipe **pipe)
 {
 	if (is_local(peer->ip))
 		return local_pipe_connect(pipe);
-	return tcp_pipe_connect(peer->ip, MIGRATE_PORT, pipe);
+	return maker->connect(peer->ip, MIGRATE_PORT, pipe);
+}
+
+int peers_listen(pipe_accept_fn accept)
+{
+	local_pipe_listen(accept);
+	return maker->listen(MIGRATE_PORT, accept);
 }

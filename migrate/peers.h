@@ -7,7 +7,7 @@
 #include "migrate/pipe.h"
 #include "types.h"
 
-void peers_init(const struct migrate_config *config);
+void peers_init(const struct migrate_config *config, const struct pipe_maker *network);
 const char *peers_host_name(void);
 /* A random number, new whenever this host starts. */
 u64 peers_boot_id(void);
@@ -17,5 +17,7 @@ int must_check peers_find(const char *text, struct migrate_peer *peer);
 int must_check peers_allowed(const u8 ip[4], struct migrate_peer *peer);
 /* A pipe to this peer (status() is -E_AGAIN until it is open), or to ourselves. */
 int must_check peers_connect(const struct migrate_peer *peer, struct pipe **pipe);
+/* For pipes that come in, from peers or from ourselves. -E_IO: there is no network. */
+int must_check peers_listen(pipe_accept_fn accept);
 
 #endif

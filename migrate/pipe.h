@@ -27,4 +27,14 @@ struct pipe {
 	char peer[48]; /* for messages: "10.0.0.2:8002" */
 };
 
+/* Gets each new connection's pipe and the peer's address, and owns the pipe; false refuses it. */
+typedef bool (*pipe_accept_fn)(struct pipe *pipe, const u8 ip[4]);
+
+/* Where pipes to other hosts come from; boot/main.c says which it is. */
+struct pipe_maker {
+	/* Starts connecting: status() is -E_AGAIN until it is open. -E_NOMEM; -E_IO: there is no network. */
+	int (*connect)(const u8 ip[4], u16 port, struct pipe **pipe);
+	int (*listen)(u16 port, pipe_accept_fn accept);
+};
+
 #endif

@@ -13,11 +13,9 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/arrival.h"
-#include "migrate/local_pipe.h"
 #include "migrate/peers.h"
 #include "migrate/session.h"
 #include "mm/pages.h"
-#include "net/tcp_pipe.h"
 
 #define SESSIONS_MAX 4
 #define SILENCE_NS (10 * NS_PER_S)
@@ -194,6 +192,5 @@ static bool accept_pipe(struct pipe *pipe, const u8 ip[4])
 
 int receive_init(void)
 {
-	local_pipe_listen(accept_pipe);
-	return tcp_pipe_listen(MIGRATE_PORT, accept_pipe);
+	return peers_listen(accept_pipe);
 }

@@ -12,6 +12,7 @@
 #include "lib/bitmap.h"
 #include "lib/fault.h"
 #include "lib/format.h"
+#include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/hello.h"
 #include "migrate/peers.h"
@@ -183,6 +184,8 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 	s->boot_id = accept->boot_id;
 	s->one_way_ns = (round_trip - MIN(accept->held_ns, round_trip)) / 2;
 	s->rounds.fixed_ns = FIXED_NS + 4 * s->one_way_ns;
+	log_debug("%s accepts %s: %lu us there and back, %lu us of work there", s->peer.name, s->vm->config.name,
+		  (unsigned long)(2 * s->one_way_ns / NS_PER_US), (unsigned long)(accept->held_ns / NS_PER_US));
 	if (s->live && vm_dirty_start(s->vm)) {
 		sender_fail(s, false, "no memory left to track what it writes; 'migrate' without --live needs none");
 		return;
@@ -214,6 +217,9 @@ static void end_round(struct sender *s)
 	s->collect_ns = now;
 	page_sender_restart(&s->pages, result.dirty_pages);
 	next = rounds_after(&s->rounds, &result);
+	log_debug("round %u: %lu KB in %lu us, then %lu pages dirty, estimate %lu us", s->progress.round,
+		  (unsigned long)(result.bytes / 1000), (unsigned long)(result.send_ns / NS_PER_US),
+		  (unsigned long)result.dirty_pages, (unsigned long)(s->rounds.estimate_ns / NS_PER_US));
 	s->progress.downtime_estimate_ns = s->rounds.estimate_ns;
 	s->progress.dirty_pages_per_s = s->rounds.dirty_pages_per_s;
 	if (next == ROUND_AGAIN || fault_hold("send.final"))
@@ -265,6 +271,7 @@ static bool do_final(struct sender *s)
 	end->pages = s->pages.pages;
 	end->zeros = s->pages.zeros;
 	enter(s, MIGRATE_PREPARED);
+	s->end_ns = s->step_ns;
 	stream_send(&s->stream, s->record, record_seal(&s->stream, s->record, RECORD_END, sizeof(*end)));
 	return true;
 }

@@ -49,6 +49,10 @@ void sender_done(struct sender *s)
 	struct vm *vm = s->vm;
 
 	s->progress.downtime_ns = time_ns() - s->pause_ns;
+	log_debug("%s: END %lu us after the pause, PREPARED %lu us, RUNNING %lu us", vm->config.name,
+		  (unsigned long)((s->end_ns - s->pause_ns) / NS_PER_US),
+		  (unsigned long)((s->step_ns - s->pause_ns) / NS_PER_US),
+		  (unsigned long)(s->progress.downtime_ns / NS_PER_US));
 	hang_up(s, false);
 	if (s->logging)
 		vm_dirty_stop(vm);

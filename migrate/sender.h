@@ -37,7 +37,7 @@ struct sender {
 	u8 *state;                  /* HELLO, later the records of the state */
 	u32 state_bytes;            /* what there is of it */
 
-	u64 start_ns, step_ns, pause_ns;
+	u64 start_ns, step_ns, pause_ns, end_ns;
 	u64 round_ns, collect_ns;   /* when the round began, when the dirty log was emptied */
 	u64 round_bytes;            /* stream.out_bytes then */
 	u64 moved_ns, moved_mark;   /* when anything last moved, and how far things were */
