@@ -5,6 +5,7 @@ Everything happens inside a network namespace of its own (enter_namespace), in w
 bridge, every host's NIC a TAP on it, and the real ping, ssh, curl... of this machine are what talks to the guests.
 Waiting is for events (a text on a serial line, a process's end), each with a time limit that says what it waited for.
 """
+import codecs
 import json
 import os
 import re
@@ -101,7 +102,9 @@ class Segment:
 
 
 PANIC = re.compile(r"panic on CPU(.*\n)*?.*has stopped.*")
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+ANSI = re.compile(r"\x1b\[[0-9;=?]*[A-Za-z]")
+CLEAR_LINE = "\r\x1b[K"    # console/terminal.h
+UNFINISHED = re.compile(r"\r?(\x1b(\[[0-9;=?]{0,16})?)?$")
 
 
 def connect_unix(directory, name):
@@ -124,8 +127,9 @@ class SerialLine:
     def __init__(self, sock, name):
         self.sock = sock
         self.name = name
-        self.text = ""      # all that came, without escape sequences and carriage returns
-        self.raw = b""
+        self.text = ""      # all that came, without escape sequences; a line that is drawn again begins a new one
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.rest = ""      # of an escape sequence or line end that has not come whole
         self.position = 0   # behind what the last expect() matched
         self.news = threading.Condition()
         self.closed = False
@@ -142,9 +146,14 @@ class SerialLine:
                     self.closed = True
                     self.news.notify_all()
                     return
-                self.raw += data
-                self.text = ANSI.sub("", self.raw.decode(errors="replace")).replace("\r", "")
+                self.text += self._clean(self.decoder.decode(data))
                 self.news.notify_all()
+
+    def _clean(self, text):
+        text = self.rest + text
+        whole = UNFINISHED.search(text).start()
+        self.rest = text[whole:]
+        return ANSI.sub("", text[:whole].replace("\r\n", "\n").replace(CLEAR_LINE, "\n")).replace("\r", "")
 
     def send(self, text):
         self.sock.sendall(text.encode())

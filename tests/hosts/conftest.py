@@ -64,6 +64,8 @@ class Pair:
 
     def __init__(self, segment):
         files = {"web.cfg": bed.guest_config(ip=GUEST_IP),
+                 "race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n",
+                 "race.bin": (bed.GUEST / "race.bin").read_bytes(),
                  "small.cfg": bed.guest_config("small", 64, "52:54:00:77:01:03", "10.77.0.103")}
         self.hosts = {name: bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
                       for number, (name, ip) in enumerate(PEERS.items(), 1)}
@@ -98,6 +100,13 @@ class Pair:
             self.alpha.command("create web")
         bed.wait_guest(GUEST_IP)
         return self
+
+    def clear(self, guest):
+        """Wherever it is, it goes, and so do the faults."""
+        for host in self.hosts.values():
+            host.command("fault --clear")
+            if guest in host.guests():
+                host.command(f"destroy {guest}")
 
     def close(self):
         for host in self.hosts.values():

@@ -30,7 +30,7 @@ class Narrator:
 
     def __init__(self, host):
         self.host = host
-        self.start = len(host.line.raw)
+        self.start = len(host.line.text)
         self.done = threading.Event()
         self.thread = threading.Thread(target=self._follow)
         self.thread.start()
@@ -38,9 +38,8 @@ class Narrator:
     def _follow(self):
         shown = ""
         while not self.done.wait(0.1):
-            text = self.host.line.raw[self.start:].decode(errors="replace")
-            lines = [bed.ANSI.sub("", part).strip() for part in text.replace("\n", "\r").split("\r")]
-            lines = [line for line in lines if " -> " in line]
+            lines = self.host.line.text[self.start:].splitlines()
+            lines = [line.strip() for line in lines if " -> " in line]
             if lines and lines[-1] != shown:
                 shown = lines[-1]
                 print(f"\r\x1b[K      {shown}" if INK else f"      {shown}", end="" if INK else "\n", flush=True)
