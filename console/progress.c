@@ -17,6 +17,7 @@
 #define CTRL_C 3
 
 static bool watching;
+static bool unwatched; /* one goes on that nobody watches any more */
 static u64 next_ns;
 
 static const char *step_name(enum migrate_step step)
@@ -113,6 +114,7 @@ static void summary(const struct migrate_progress *p, char *text, size_t size)
 void progress_watch(void)
 {
 	watching = true;
+	unwatched = false;
 	next_ns = 0;
 }
 
@@ -129,6 +131,7 @@ bool progress_input(u8 byte)
 		return false;
 	}
 	watching = false;
+	unwatched = true;
 	terminal_puts("\n(goes on; migrate --status shows it, migrate --cancel ends it)\n");
 	return true;
 }
@@ -160,9 +163,29 @@ bool progress_poll(void)
 	return true;
 }
 
+void progress_poll_unwatched(void)
+{
+	struct migrate_progress p;
+	char text[320];
+
+	if (!unwatched)
+		return;
+	migrate_get_progress(&p);
+	if (!ended(&p))
+		return;
+	unwatched = false;
+	summary(&p, text, sizeof(text));
+	if (p.step == MIGRATE_FAILED)
+		log_warn("%s", text);
+	else
+		log_info("%s", text);
+}
+
 u64 progress_deadline(void)
 {
-	return next_ns;
+	if (watching)
+		return next_ns;
+	return unwatched ? time_ns() + REDRAW_NS : 0;
 }
 
 void progress_print(void)

@@ -352,11 +352,12 @@ bool console_poll(void)
 		line_start(&line);
 	if (progress_active() && !progress_poll())
 		line_start(&line);
+	progress_poll_unwatched();
 	show_log();
 	return terminal_flush();
 }
 
 u64 console_next_deadline(void)
 {
-	return progress_active() ? progress_deadline() : 0;
+	return progress_deadline();
 }

@@ -103,13 +103,15 @@ void sender_fail(struct sender *s, bool peer_gave_up, const char *fmt, ...)
 	va_start(ap, fmt);
 	str_vformat(why, sizeof(s->progress.why), fmt, ap);
 	va_end(ap);
-	log_warn("migration of %s to %s: %s", vm->config.name, s->peer.name, why);
+	/* The console says it to whoever asked for the move. */
+	log_debug("%s was not moved to %s: %s", vm->config.name, s->peer.name, why);
 	if (s->committed && !peer_gave_up) {
 		if (s->logging)
 			vm_dirty_stop(vm);
 		owner_unknown(vm, &s->peer, &s->handover, s->boot_id, why);
 		used = MIN(strlen(why), sizeof(s->progress.why) - 1);
-		str_format(why + used, sizeof(s->progress.why) - used, "; %s stays paused: 'list' says what to do",
+		str_format(why + used, sizeof(s->progress.why) - used,
+			   "; %s stays paused: 'list' says what to do",
 			   vm->config.name);
 		hang_up(s, true);
 	} else {
