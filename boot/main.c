@@ -16,8 +16,10 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "migrate/migrate.h"
+#include "migrate/pipe.h"
 #include "mm/pages.h"
 #include "net/net.h"
+#include "net/tcp_pipe.h"
 #include "version.h"
 #include "vmm/hvm.h"
 #include "vmm/sched.h"
@@ -123,10 +125,14 @@ static void net_start(void)
 
 static void migrate_start_service(void)
 {
+	static const struct pipe_maker tcp = {
+		.connect = tcp_pipe_connect,
+		.listen = tcp_pipe_listen,
+	};
 	static struct migrate_config config;
 
 	host_migrate_config(&host_config, &config);
-	migrate_init(&config);
+	migrate_init(&config, &tcp);
 }
 
 static void console_start(const struct boot_info *info)

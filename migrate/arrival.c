@@ -9,10 +9,10 @@
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "lib/bitmap.h"
-#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/peers.h"
+#include "migrate/say.h"
 #include "migrate/state.h"
 #include "mm/pages.h"
 #include "vmm/vm.h"
@@ -31,17 +31,6 @@ static struct {
 	u64 page;      /* that the next byte belongs to */
 	u32 offset;    /* in it */
 } in;
-
-static int say(int error, char *why, size_t why_bytes, const char *fmt, ...) printf_like(4, 5);
-static int say(int error, char *why, size_t why_bytes, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	str_vformat(why, why_bytes, fmt, ap);
-	va_end(ap);
-	return error;
-}
 
 bool arrival_active(void)
 {
@@ -115,7 +104,8 @@ int arrival_begin(const struct hello *hello, char *why, size_t why_bytes)
 	memcpy(in.handover.uuid, hello->fixed.uuid, sizeof(in.handover.uuid));
 	in.handover.epoch = hello->fixed.epoch;
 	in.handover.attempt = hello->fixed.attempt;
-	error = state_devices_check(in.vm, hello->devices, hello->fixed.device_count, peers_host_name(), why, why_bytes);
+	error = state_devices_check(in.vm, hello->devices, hello->fixed.device_count, peers_host_name(), why,
+				    why_bytes);
 	if (!error && in.vm->gmem.pages != hello->fixed.memory_bytes / PAGE_SIZE)
 		error = say(-E_REFUSED, why, why_bytes, "%s gives %s another size of memory", peers_host_name(),
 			    hello->config.name);
@@ -145,7 +135,8 @@ int arrival_pages(const struct wire_page *page, u32 length, char *why, size_t wh
 	u64 count = bytes / PAGE_SIZE;
 
 	if (bytes % PAGE_SIZE || count == 0 || count > STREAM_PAGES_MAX)
-		return say(-E_PROTO, why, why_bytes, "a PAGE record has %u bytes, which are no whole pages", length);
+		return say(-E_PROTO, why, why_bytes, "a PAGE record has %u bytes, which are no whole pages",
+			   length);
 	if (!in_range(page->first, count))
 		return say(-E_PROTO, why, why_bytes, "a PAGE record is for memory that %s has not got",
 			   in.vm->config.name);
@@ -208,7 +199,8 @@ int arrival_prepare(const struct wire_end *end, char *why, size_t why_bytes)
 	int error;
 
 	if (end->pages != in.pages || end->zeros != in.zeros)
-		return say(-E_PROTO, why, why_bytes, "END counts %lu pages and %lu zero pages, but %lu and %lu came",
+		return say(-E_PROTO, why, why_bytes,
+			   "END counts %lu pages and %lu zero pages, but %lu and %lu came",
 			   (unsigned long)end->pages, (unsigned long)end->zeros, (unsigned long)in.pages,
 			   (unsigned long)in.zeros);
 	for (u64 page = 0; page < pages; page++)

@@ -9,6 +9,7 @@
 #include "lib/format.h"
 #include "lib/string.h"
 #include "migrate/peers.h"
+#include "migrate/say.h"
 #include "migrate/state.h"
 #include "mm/pages.h"
 #include "vmm/board.h"
@@ -61,17 +62,6 @@ int hello_build(struct stream *s, const struct vm *vm, u64 attempt, bool live, v
 
 /* --- the peer's side -------------------------------------------------------------------------- */
 
-static int say(int error, char *why, size_t why_bytes, const char *fmt, ...) printf_like(4, 5);
-static int say(int error, char *why, size_t why_bytes, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	str_vformat(why, why_bytes, fmt, ap);
-	va_end(ap);
-	return error;
-}
-
 struct config_errors {
 	char *why;
 	size_t why_bytes;
@@ -99,7 +89,8 @@ static int parse_config(struct hello *hello, const char *text, char *why, size_t
 	}
 	if (memcmp(hello->config.uuid, hello->fixed.uuid, sizeof(hello->fixed.uuid)) ||
 	    hello->fixed.memory_bytes != MIB(hello->config.memory_mib))
-		return say(-E_PROTO, why, why_bytes, "the guest's configuration does not fit the rest of HELLO");
+		return say(-E_PROTO, why, why_bytes,
+			   "the guest's configuration does not fit the rest of HELLO");
 	return 0;
 }
 
@@ -151,7 +142,8 @@ static int check_host(const struct hello *hello, const struct migrate_peer *peer
 			   "%s knows %u.%u.%u.%u as %s, but it calls itself %s: see peers in godwit.cfg", here,
 			   peer->ip[0], peer->ip[1], peer->ip[2], peer->ip[3], peer->name, fixed->host);
 	if (!str_equal(fixed->extension, hvm->name))
-		return say(-E_REFUSED, why, why_bytes, "%s has %s, and %s runs on %s: a guest cannot change over", here,
+		return say(-E_REFUSED, why, why_bytes,
+			   "%s has %s, and %s runs on %s: a guest cannot change over", here,
 			   hvm->name, hello->config.name, fixed->extension);
 	if (fixed->board_version != BOARD_VERSION)
 		return say(-E_REFUSED, why, why_bytes,
@@ -166,7 +158,8 @@ static int check_cpu(const struct hello *hello, char *why, size_t why_bytes)
 	int error = cpuid_policy_check(&hello->cpuid, missing, sizeof(missing));
 
 	if (error == -E_REFUSED)
-		return say(-E_REFUSED, why, why_bytes, "%s lacks %s, which %s was shown", peers_host_name(), missing,
+		return say(-E_REFUSED, why, why_bytes, "%s lacks %s, which %s was shown", peers_host_name(),
+			   missing,
 			   hello->config.name);
 	if (error || hello->cpuid.vcpus != hello->config.vcpus)
 		return say(-E_PROTO, why, why_bytes, "the CPUID table in HELLO makes no sense");
@@ -182,7 +175,8 @@ static int check_room(const struct hello *hello, char *why, size_t why_bytes)
 	char have[24], need[24];
 
 	if (hello->fixed.memory_bytes + OVERHEAD_BYTES > free_bytes)
-		return say(-E_REFUSED, why, why_bytes, "%s has %s of memory free, and %s needs %s", peers_host_name(),
+		return say(-E_REFUSED, why, why_bytes, "%s has %s of memory free, and %s needs %s",
+			   peers_host_name(),
 			   format_bytes(have, sizeof(have), ALIGN_DOWN(free_bytes, MIB(1))), hello->config.name,
 			   format_bytes(need, sizeof(need), hello->fixed.memory_bytes));
 	return 0;

@@ -23,7 +23,8 @@ void migrate_init(const struct migrate_config *config, const struct pipe_maker *
 		log_warn("migration: no guests can come in: %s", error_name(error));
 }
 
-int migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why, size_t why_bytes)
+int migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why,
+		  size_t why_bytes)
 {
 	struct migrate_peer found;
 

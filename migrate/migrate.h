@@ -51,8 +51,9 @@ struct migrate_progress {
 
 /* network: what makes connections to other hosts. */
 void migrate_init(const struct migrate_config *config, const struct pipe_maker *network);
-/* Starts sending. why says what is wrong for a person. peer: a name or an address from the configuration, or "localhost". */
-int must_check migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why, size_t why_bytes);
+/* Starts sending. why says what is wrong. peer: a name or an address from the configuration, or "localhost". */
+int must_check migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why,
+			     size_t why_bytes);
 /* -E_NOENT: none under way; -E_BUSY: committed already, too late. */
 int must_check migrate_cancel(void);
 /* The outgoing migration under way, or how the last one ended. */

@@ -11,7 +11,7 @@
 struct pipe;
 
 struct pipe_ops {
-	/* 0: open; -E_AGAIN: still connecting; -E_CLOSED: the peer closed, all was read; -E_IO, -E_TIMEOUT...: broken. */
+	/* 0: open; -E_AGAIN: still connecting; -E_CLOSED: the peer closed, all was read; else: broken. */
 	int (*status)(struct pipe *pipe);
 	size_t (*room)(struct pipe *pipe);                              /* bytes that put() takes now */
 	size_t (*put)(struct pipe *pipe, const void *data, size_t bytes); /* how many it took (copied) */

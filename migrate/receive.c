@@ -168,8 +168,8 @@ static bool accept_pipe(struct pipe *pipe, const u8 ip[4])
 	struct session *s = NULL;
 
 	if (peers_allowed(ip, &peer)) {
-		log_warn("migration: a connection from %u.%u.%u.%u, which is no peer in godwit.cfg: closed", ip[0], ip[1],
-			 ip[2], ip[3]);
+		log_warn("migration: a connection from %u.%u.%u.%u, which is no peer in godwit.cfg: closed",
+			 ip[0], ip[1], ip[2], ip[3]);
 		return false;
 	}
 	for (u32 i = 0; i < SESSIONS_MAX && !s; i++)

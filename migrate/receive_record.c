@@ -110,7 +110,8 @@ static void first_hello(struct session *s)
 	s->hello_ns = time_ns();
 	error = hello_parse(&hello, s->stream.body, s->stream.header.length, why, sizeof(why));
 	if (!error && arrival_active()) {
-		str_format(why, sizeof(why), "%s is busy: %s is arriving there", peers_host_name(), arrival_name());
+		str_format(why, sizeof(why), "%s is busy: %s is arriving there", peers_host_name(),
+			   arrival_name());
 		error = -E_BUSY;
 	}
 	memcpy(handover.uuid, hello.fixed.uuid, sizeof(handover.uuid));

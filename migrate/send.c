@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The source of a migration, as a state machine that migrate_poll() drives on the service CPU:
- * CONNECT -> HELLO -> ROUNDS -> FINAL -> PREPARED -> COMMIT -> DONE. Its input is in send_answer.c. It never blocks: what has no
+ * CONNECT -> HELLO -> ROUNDS -> FINAL -> PREPARED -> COMMIT -> DONE. It never blocks: what has no
  * room in the pipe waits for the next call. Up to the first byte of COMMIT every failure leaves the
- * guest running here (send_end.c).
+ * guest running here (send_end.c). What the peer answers is read in send_answer.c.
  */
 #include "migrate/send.h"
 
@@ -11,11 +11,11 @@
 #include "errors.h"
 #include "lib/bitmap.h"
 #include "lib/fault.h"
-#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/hello.h"
 #include "migrate/peers.h"
+#include "migrate/say.h"
 #include "migrate/sender.h"
 #include "migrate/state.h"
 #include "mm/pages.h"
@@ -45,17 +45,6 @@ static void enter(struct sender *s, enum migrate_step step)
 }
 
 /* --- start ------------------------------------------------------------------------------------ */
-
-static int say(int error, char *why, size_t why_bytes, const char *fmt, ...) printf_like(4, 5);
-static int say(int error, char *why, size_t why_bytes, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	str_vformat(why, why_bytes, fmt, ap);
-	va_end(ap);
-	return error;
-}
 
 static int take_buffers(struct sender *s, const struct vm *vm)
 {
@@ -96,7 +85,8 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 	struct pipe *pipe;
 
 	if (active())
-		return say(-E_BUSY, why, why_bytes, "%s is on its way to %s; one at a time ('migrate --cancel' stops it)",
+		return say(-E_BUSY, why, why_bytes,
+			   "%s is on its way to %s; one at a time ('migrate --cancel' stops it)",
 			   out.vm->config.name, out.peer.name);
 	if (vm->state != VM_LIVE || vm->want)
 		return say(-E_INVAL, why, why_bytes, "%s does not run", vm->config.name);
@@ -146,11 +136,9 @@ static bool do_connect(struct sender *s)
 
 static void set_all(struct sender *s)
 {
-	u64 pages = s->vm->gmem.pages;
-
-	for (u64 page = 0; page < pages; page++)
+	for (u64 page = 0; page < s->vm->gmem.pages; page++)
 		bitmap_set(s->bitmap, page);
-	page_sender_restart(&s->pages, pages);
+	page_sender_restart(&s->pages, s->vm->gmem.pages);
 }
 
 static void begin_round(struct sender *s)
@@ -178,7 +166,8 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 	u64 round_trip = time_ns() - s->step_ns;
 
 	if (memcmp(accept->host, s->peer.name, strlen(s->peer.name) + 1)) {
-		sender_fail(s, false, "the host at that address is not %s: see peers in godwit.cfg", s->peer.name);
+		sender_fail(s, false, "the host at that address is not %s: see peers in godwit.cfg",
+			    s->peer.name);
 		return;
 	}
 	s->boot_id = accept->boot_id;
@@ -187,7 +176,8 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 	log_debug("%s accepts %s: %lu us there and back, %lu us of work there", s->peer.name, s->vm->config.name,
 		  (unsigned long)(2 * s->one_way_ns / NS_PER_US), (unsigned long)(accept->held_ns / NS_PER_US));
 	if (s->live && vm_dirty_start(s->vm)) {
-		sender_fail(s, false, "no memory left to track what it writes; 'migrate' without --live needs none");
+		sender_fail(s, false,
+			    "no memory left to track what it writes; 'migrate' without --live needs none");
 		return;
 	}
 	s->logging = s->live;

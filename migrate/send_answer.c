@@ -47,10 +47,12 @@ static void answer(struct sender *s)
 static void connection_broke(struct sender *s, int status)
 {
 	if (s->step == MIGRATE_CONNECT)
-		sender_fail(s, false, "no connection to %s (%s): is it up, and is this host among its peers?", s->peer.name,
+		sender_fail(s, false, "no connection to %s (%s): is it up, and is this host among its peers?",
+			    s->peer.name,
 			    error_name(status));
 	else if (s->step == MIGRATE_HELLO)
-		sender_fail(s, false, "%s hung up at once (%s): is this host among the peers in its godwit.cfg?",
+		sender_fail(s, false,
+			    "%s hung up at once (%s): is this host among the peers in its godwit.cfg?",
 			    s->peer.name, error_name(status));
 	else
 		sender_fail(s, false, "the connection to %s broke: %s", s->peer.name, error_name(status));

@@ -13,6 +13,8 @@
 #include "mm/pages.h"
 #include "vmm/vm.h"
 
+#define HEADER sizeof(struct record_header)
+
 void sender_free(struct sender *s)
 {
 	if (s->bitmap)
@@ -65,8 +67,8 @@ void sender_done(struct sender *s)
 static bool send_abort(struct sender *s, const char *why)
 {
 	struct pipe *pipe = s->stream.pipe;
-	u8 record[sizeof(struct record_header) + sizeof(struct wire_reason) + STREAM_TEXT_MAX + STREAM_ALIGN] aligned(8);
-	struct wire_reason *reason = (struct wire_reason *)(record + sizeof(struct record_header));
+	u8 record[HEADER + sizeof(struct wire_reason) + STREAM_TEXT_MAX + STREAM_ALIGN] aligned(8);
+	struct wire_reason *reason = (struct wire_reason *)(record + HEADER);
 	size_t text = MIN(strlen(why), STREAM_TEXT_MAX);
 	size_t bytes;
 

@@ -188,14 +188,16 @@ int state_devices_check(struct vm *vm, const struct wire_device *list, u32 count
 			return -E_REFUSED;
 		}
 		if (dev->ops->version != w->version || dev->ops->state_bytes != w->state_bytes) {
-			str_format(why, why_bytes, "%s has %s version %u, and %s has version %u: update the older host",
+			str_format(why, why_bytes,
+				   "%s has %s version %u, and %s has version %u: update the older host",
 				   host, dev->ops->name, dev->ops->version, vm->config.name, w->version);
 			return -E_REFUSED;
 		}
 	}
 	for (struct device *dev = vm->devices; dev; dev = dev->next)
 		if (!listed(list, count, dev)) {
-			str_format(why, why_bytes, "%s would give %s a %s that it does not have: update the older host",
+			str_format(why, why_bytes,
+				   "%s would give %s a %s that it does not have: update the older host",
 				   host, vm->config.name, dev->ops->name);
 			return -E_REFUSED;
 		}

@@ -37,8 +37,12 @@ struct state_parts {
 	} part[STATE_PARTS_MAX];
 };
 
-int must_check state_add(struct state_parts *parts, u16 type, const void *body, u32 bytes, char *why, size_t why_bytes);
-/* Their lengths were checked against their types' minimum (struct record_rule). First pass, pure: is all there, once, and can it be loaded? -E_PROTO: why says what is wrong. */
+int must_check state_add(struct state_parts *parts, u16 type, const void *body, u32 bytes, char *why,
+			 size_t why_bytes);
+/*
+ * First pass, pure: is all there, once, and can it be loaded? -E_PROTO: why says what is wrong. The
+ * lengths were checked against their types' minimum (struct record_rule) before.
+ */
 int must_check state_check(const struct state_parts *parts, struct vm *vm, char *why, size_t why_bytes);
 /* Second pass, of what state_check passed; can only fail where the CPU itself refuses (vcpu_load). */
 int must_check state_load(const struct state_parts *parts, struct vm *vm, char *why, size_t why_bytes);

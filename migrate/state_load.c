@@ -7,8 +7,8 @@
 #include "migrate/state.h"
 
 #include "errors.h"
-#include "lib/format.h"
 #include "lib/string.h"
+#include "migrate/say.h"
 #include "vmm/cpuid.h"
 #include "vmm/device.h"
 #include "vmm/msr.h"
@@ -21,21 +21,10 @@
 
 /* --- checking --------------------------------------------------------------------------------- */
 
-static int wrong(char *why, size_t why_bytes, const char *fmt, ...) printf_like(3, 4);
-static int wrong(char *why, size_t why_bytes, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	str_vformat(why, why_bytes, fmt, ap);
-	va_end(ap);
-	return -E_PROTO;
-}
-
 int state_add(struct state_parts *parts, u16 type, const void *body, u32 bytes, char *why, size_t why_bytes)
 {
 	if (parts->count == STATE_PARTS_MAX)
-		return wrong(why, why_bytes, "more than %u records of state came", STATE_PARTS_MAX);
+		return say(-E_PROTO, why, why_bytes, "more than %u records of state came", STATE_PARTS_MAX);
 	parts->part[parts->count].type = type;
 	parts->part[parts->count].body = body;
 	parts->part[parts->count].bytes = bytes;
@@ -59,18 +48,21 @@ static int check_counts(const struct state_parts *parts, const struct vm *vm, ch
 	for (const struct device *dev = vm->devices; dev; dev = dev->next)
 		devices++;
 	if (count_of(parts, RECORD_TIME) != 1 || count_of(parts, RECORD_CONSOLE) != 1)
-		return wrong(why, why_bytes, "there must be one TIME and one CONSOLE record");
+		return say(-E_PROTO, why, why_bytes, "there must be one TIME and one CONSOLE record");
 	if (count_of(parts, RECORD_VCPU) != vm->vcpu_count)
-		return wrong(why, why_bytes, "%u VCPU records came for %u vCPUs", count_of(parts, RECORD_VCPU),
+		return say(-E_PROTO, why, why_bytes, "%u VCPU records came for %u vCPUs", count_of(parts,
+			   RECORD_VCPU),
 			     vm->vcpu_count);
 	if (count_of(parts, RECORD_DEVICE) != devices)
-		return wrong(why, why_bytes, "%u DEVICE records came for %u devices", count_of(parts, RECORD_DEVICE),
+		return say(-E_PROTO, why, why_bytes, "%u DEVICE records came for %u devices", count_of(parts,
+			   RECORD_DEVICE),
 			     devices);
 	return 0;
 }
 
 /* The record as a body of known parts, or NULL where its lengths do not agree. */
-static const struct cpu_state *vcpu_parts(const struct wire_vcpu *head, u32 bytes, const struct msr_value **msrs,
+static const struct cpu_state *vcpu_parts(const struct wire_vcpu *head, u32 bytes,
+					  const struct msr_value **msrs,
 					  const u8 **xsave)
 {
 	const struct cpu_state *state = (const struct cpu_state *)(head + 1);
@@ -94,17 +86,18 @@ static int check_vcpu(const struct wire_vcpu *head, u32 bytes, const struct vm *
 
 	state = vcpu_parts(head, bytes, &msrs, &xsave);
 	if (!state)
-		return wrong(why, why_bytes, "the VCPU record's lengths do not agree");
+		return say(-E_PROTO, why, why_bytes, "the VCPU record's lengths do not agree");
 	if (head->index >= vm->vcpu_count || head->activity > VCPU_WAIT_SIPI || head->reserved)
-		return wrong(why, why_bytes, "the VCPU record has no valid index or activity");
+		return say(-E_PROTO, why, why_bytes, "the VCPU record has no valid index or activity");
 	if (cpu_state_check(state))
-		return wrong(why, why_bytes, "vCPU %u's registers are no valid state", head->index);
+		return say(-E_PROTO, why, why_bytes, "vCPU %u's registers are no valid state", head->index);
 	if (state->xcr0 & ~xcr0)
-		return wrong(why, why_bytes, "vCPU %u's XCR0 has features that the guest was not shown", head->index);
+		return say(-E_PROTO, why, why_bytes,
+			   "vCPU %u's XCR0 has features that the guest was not shown", head->index);
 	if (vcpu_xsave_check(xsave, head->xsave_bytes, xcr0))
-		return wrong(why, why_bytes, "vCPU %u's XSAVE area is not valid", head->index);
+		return say(-E_PROTO, why, why_bytes, "vCPU %u's XSAVE area is not valid", head->index);
 	if (msr_check(vm->vcpus[head->index], msrs, head->msr_count, what, sizeof(what)))
-		return wrong(why, why_bytes, "vCPU %u: %s", head->index, what);
+		return say(-E_PROTO, why, why_bytes, "vCPU %u: %s", head->index, what);
 	return 0;
 }
 
@@ -113,14 +106,16 @@ static int check_device(const struct wire_device *head, u32 bytes, struct vm *vm
 	struct device *dev = device_find(vm, head->type, head->instance);
 
 	if (!dev)
-		return wrong(why, why_bytes, "a DEVICE record for %s %u, which was not announced",
+		return say(-E_PROTO, why, why_bytes, "a DEVICE record for %s %u, which was not announced",
 			     state_device_name(head->type), head->instance);
 	if (head->version != dev->ops->version || head->state_bytes != dev->ops->state_bytes ||
 	    bytes != sizeof(*head) + head->state_bytes || head->reserved || head->reserved2)
-		return wrong(why, why_bytes, "the DEVICE record of %s %u has another version or length than announced",
+		return say(-E_PROTO, why, why_bytes,
+			   "the DEVICE record of %s %u has another version or length than announced",
 			     dev->ops->name, head->instance);
 	if (dev->ops->check(dev, head + 1, head->state_bytes))
-		return wrong(why, why_bytes, "the state of %s %u is not valid", dev->ops->name, head->instance);
+		return say(-E_PROTO, why, why_bytes, "the state of %s %u is not valid", dev->ops->name,
+			   head->instance);
 	return 0;
 }
 
@@ -128,7 +123,7 @@ static int check_console(const struct wire_console *head, u32 bytes, char *why, 
 {
 	if (head->output_bytes > VM_CONSOLE_BYTES || head->input_bytes > VM_INPUT_BYTES ||
 	    head->unseen_bytes > head->output_bytes || bytes != sizeof(*head) + head->output_bytes + head->input_bytes)
-		return wrong(why, why_bytes, "the CONSOLE record's lengths do not agree");
+		return say(-E_PROTO, why, why_bytes, "the CONSOLE record's lengths do not agree");
 	return 0;
 }
 
@@ -142,7 +137,7 @@ static int check_doubles(const struct state_parts *parts, char *why, size_t why_
 
 			if (keyed && parts->part[i].type == parts->part[j].type &&
 			    !memcmp(parts->part[i].body, parts->part[j].body, 4))
-				return wrong(why, why_bytes, "two %s records are for the same thing",
+				return say(-E_PROTO, why, why_bytes, "two %s records are for the same thing",
 					     record_name(parts->part[i].type));
 		}
 	return 0;
@@ -177,7 +172,7 @@ int state_check(const struct state_parts *parts, struct vm *vm, char *why, size_
 		return error;
 	time = state_time(parts);
 	if (time.user_pause > 1 || time.reserved || time.time_ns > TIME_MAX_NS)
-		return wrong(why, why_bytes, "the TIME record makes no sense");
+		return say(-E_PROTO, why, why_bytes, "the TIME record makes no sense");
 	spin_lock(&vm->lock);
 	error = check_parts(parts, vm, why, why_bytes);
 	spin_unlock(&vm->lock);
@@ -205,7 +200,8 @@ static int load_vcpu(const struct wire_vcpu *head, u32 bytes, struct vm *vm, cha
 
 	state = vcpu_parts(head, bytes, &msrs, &xsave);
 	if (!state || vcpu_load(vcpu, state))
-		return wrong(why, why_bytes, "this CPU does not enter a guest with vCPU %u's state", head->index);
+		return say(-E_PROTO, why, why_bytes, "this CPU does not enter a guest with vCPU %u's state",
+			   head->index);
 	memset(vcpu->xsave, 0, vcpu_xsave_bytes());
 	memcpy(vcpu->xsave, xsave, head->xsave_bytes);
 	vcpu->activity = head->activity;

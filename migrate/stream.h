@@ -48,7 +48,7 @@ struct record_header {
 	u16 flags;
 	u32 length;   /* of the body, without the zeros that pad it to 8 bytes */
 	u32 sequence; /* 0, 1, 2... in each direction of a connection */
-	u32 crc;      /* CRC-32C of this header (crc = 0) and the padded body; of a PAGE: only to its first page's number */
+	u32 crc;      /* CRC-32C of header (crc = 0) and padded body; of a PAGE: up to its first page's number */
 };
 static_assert(sizeof(struct record_header) == 16, "wire layout");
 

@@ -353,7 +353,7 @@ static int bed_set_up(unused void **state)
 	bed_stores_per_step = 3;
 	bed_working_set = 200;
 	bed_shadow = calloc(1, BED_BYTES);
-	migrate_init(&bed_host);
+	migrate_init(&bed_host, &fake_network);
 	return 0;
 }
 

@@ -377,7 +377,7 @@ static void test_doubt_peer_restarted(unused void **state)
 	bed_settle();
 	/* Another boot id, and nothing known. */
 	fake_pipe_reset();
-	migrate_init(&bed_host);
+	migrate_init(&bed_host, &fake_network);
 	bed_settle();
 	assert_int_equal(bed_owners(), 0);
 	assert_non_null(strstr(vm->why, "started anew"));

@@ -8,7 +8,6 @@
 
 #include "lib/crc.h"
 #include "migrate/stream.h"
-#include "net/tcp_pipe.h"
 
 #define STREAM_MAX MIB(2)
 #define RECORDS_MAX 600
@@ -75,7 +74,7 @@ static void raw_connect(void)
 	struct pipe *pipe;
 
 	reason[0] = 0;
-	assert_int_equal(tcp_pipe_connect(anywhere, MIGRATE_PORT, &pipe), 0);
+	assert_int_equal(fake_network.connect(anywhere, MIGRATE_PORT, &pipe), 0);
 	stream_init(&raw, pipe, raw_rules, raw_body, sizeof(raw_body));
 }
 
@@ -322,7 +321,7 @@ static void test_wrong_answers(unused void **state)
 		assert_int_equal(fake_pipe_open(), 0);
 	}
 	assert_true(bed_memory_equal(vm));
-	migrate_init(&bed_host);
+	migrate_init(&bed_host, &fake_network);
 	bed_move(vm, true);
 }
 

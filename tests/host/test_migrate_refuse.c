@@ -5,7 +5,6 @@
 #include "lib/crc.h"
 #include "migrate/hello.h"
 #include "migrate/stream.h"
-#include "net/tcp_pipe.h"
 
 static const u8 anywhere[4] = { 127, 0, 0, 1 };
 
@@ -144,7 +143,7 @@ static void raw_connect(void)
 {
 	struct pipe *pipe;
 
-	assert_int_equal(tcp_pipe_connect(anywhere, MIGRATE_PORT, &pipe), 0);
+	assert_int_equal(fake_network.connect(anywhere, MIGRATE_PORT, &pipe), 0);
 	stream_init(&raw, pipe, raw_rules, raw_body, sizeof(raw_body));
 }
 
@@ -369,7 +368,7 @@ static void test_silent_connections(unused void **state)
 	u32 closed = 0;
 
 	for (u32 i = 0; i < 10; i++)
-		assert_int_equal(tcp_pipe_connect(anywhere, MIGRATE_PORT, &pipes[i]), 0);
+		assert_int_equal(fake_network.connect(anywhere, MIGRATE_PORT, &pipes[i]), 0);
 	bed_step();
 	for (u32 i = 0; i < 10; i++)
 		closed += pipes[i]->ops->status(pipes[i]) != 0;
@@ -389,7 +388,7 @@ static void test_garbage(unused void **state)
 	for (u32 run = 0; run < 300; run++) {
 		struct pipe *pipe;
 
-		assert_int_equal(tcp_pipe_connect(anywhere, MIGRATE_PORT, &pipe), 0);
+		assert_int_equal(fake_network.connect(anywhere, MIGRATE_PORT, &pipe), 0);
 		for (u32 i = 0; i < 20; i++) {
 			u64 word = random_u64();
 

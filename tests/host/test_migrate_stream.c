@@ -11,7 +11,6 @@
 #include "fake/fake_pipe.h"
 #include "lib/crc.h"
 #include "migrate/stream.h"
-#include "net/tcp_pipe.h"
 
 static struct stream near, far;
 static u8 body[4096] aligned(8);
@@ -30,7 +29,7 @@ static int set_up(unused void **state)
 
 	fake_cpu_reset();
 	fake_pipe_reset();
-	assert_int_equal(tcp_pipe_connect(ip, 8002, &pipe), 0);
+	assert_int_equal(fake_network.connect(ip, 8002, &pipe), 0);
 	stream_init(&near, pipe, rules, body, sizeof(body));
 	stream_init(&far, fake_pipe_take(), rules, body, sizeof(body));
 	return 0;

@@ -7,7 +7,6 @@
 
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
-#include "net/tcp_pipe.h"
 
 #define CONNECTIONS_MAX 32
 #define MARKS 256
@@ -43,7 +42,7 @@ struct connection {
 
 struct fake_pipe_options fake_pipe;
 static struct connection connections[CONNECTIONS_MAX];
-static bool (*listener)(struct pipe *pipe, const u8 ip[4]);
+static pipe_accept_fn listener;
 static struct pipe *not_taken;
 static u64 total;
 
@@ -220,7 +219,7 @@ static struct connection *new_connection(void)
 	abort();
 }
 
-int tcp_pipe_connect(unused const u8 ip[4], unused u16 port, struct pipe **pipe)
+static int fake_connect(unused const u8 ip[4], unused u16 port, struct pipe **pipe)
 {
 	struct connection *c;
 
@@ -235,11 +234,16 @@ int tcp_pipe_connect(unused const u8 ip[4], unused u16 port, struct pipe **pipe)
 	return 0;
 }
 
-int tcp_pipe_listen(unused u16 port, bool (*accept)(struct pipe *pipe, const u8 ip[4]))
+static int fake_listen(unused u16 port, pipe_accept_fn accept)
 {
 	listener = accept;
 	return 0;
 }
+
+const struct pipe_maker fake_network = {
+	.connect = fake_connect,
+	.listen = fake_listen,
+};
 
 void fake_pipe_reset(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * net/tcp_pipe.h for host tests: each connection is two rings. It can be cut at any byte, take and
+ * A network for host tests: each connection is two rings. It can be cut at any byte, take and
  * give in small pieces, and be slow. Time is fake_cpu's.
  */
 #ifndef FAKE_PIPE_H
@@ -31,6 +31,8 @@ struct fake_pipe_options {
 
 /* The options of new connections; the cut counts from here on. */
 extern struct fake_pipe_options fake_pipe;
+
+extern const struct pipe_maker fake_network;
 
 /* Defaults: 64 KiB rings, no trouble, from 127.0.0.1. Nobody listens. All connections are gone. */
 void fake_pipe_reset(void);
