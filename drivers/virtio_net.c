@@ -2,7 +2,7 @@
 /*
  * The host's virtio network card (virtio 1.2 5.1). Service CPU. It owns one NIC: two rings, a block
  * of receive buffers that are posted again as soon as the switch has seen them, and a tx_area that
- * frames are copied into.
+ * frames are copied into unless their owner lets them be kept.
  *
  * Large frames: with HOST_TSO4 a port of the switch may hand down a TCP segment of up to 64 KiB that
  * the device (or whoever receives it) cuts; with GUEST_TSO4 such frames come in. They arrive spread over
@@ -50,7 +50,7 @@ struct virtio_net_header {
 	u16 csum_offset;
 	u16 buffers;
 };
-static_assert(sizeof(struct virtio_net_header) == 12, "virtio 1.2 5.1.6");
+static_assert(sizeof(struct virtio_net_header) == NET_FRAME_HEADROOM, "virtio 1.2 5.1.6");
 
 #define HEADER_NEEDS_CSUM 1
 #define HEADER_DATA_VALID 2
@@ -74,7 +74,11 @@ struct virtio_net {
 	struct tx_area area;
 	u16 tx_head, tx_tail; /* frames ever given to the device, and taken back in order */
 	u16 tx_waiting;       /* given since the last doorbell */
-	u32 tx_end[RING_SIZE]; /* where the frame's piece of the area ends */
+	struct {
+		u32 end;                      /* where the frame's piece of the area ends */
+		void (*release)(void *owner); /* NULL: the frame was copied there, not kept */
+		void *owner;
+	} tx_sent[RING_SIZE];
 	struct virtio_net_header rx_header;
 };
 
@@ -224,7 +228,9 @@ static void tx_reap(struct virtio_net *n)
 		slot = n->tx_tail % n->tx.ring.size;
 		if (vring_with_device(&n->tx.ring, slot))
 			break;
-		tx_area_give(&n->area, n->tx_end[slot]);
+		tx_area_give(&n->area, n->tx_sent[slot].end);
+		if (n->tx_sent[slot].release)
+			n->tx_sent[slot].release(n->tx_sent[slot].owner);
 		n->tx_tail++;
 	}
 }
@@ -239,33 +245,23 @@ static void flush(struct nic *nic)
 	virtio_pci_kick(&n->tx);
 }
 
-static u8 *tx_room(struct virtio_net *n, u32 bytes, u32 *end)
+/* Where header and frame go: where the frame is, or a piece of the area. NULL: no room. */
+static u8 *tx_place(struct virtio_net *n, const struct net_frame *frame, u32 *end)
 {
 	if ((u16)(n->tx_head - n->tx_tail) == n->tx.ring.size)
 		return NULL;
-	return tx_area_take(&n->area, bytes, end);
+	if (frame->keep) {
+		*end = n->area.head;
+		/* Its owner says that there is room before it. */
+		return (u8 *)(uintptr_t)frame->data - sizeof(struct virtio_net_header);
+	}
+	return tx_area_take(&n->area, (u32)sizeof(struct virtio_net_header) + frame->bytes, end);
 }
 
-static bool deliver(struct net_port *port, const struct net_frame *frame)
+static struct virtio_net_header tx_header(const struct net_frame *frame)
 {
-	struct virtio_net *n = container_of(port, struct virtio_net, nic.port);
 	struct virtio_net_header h = { 0 };
-	u32 bytes = (u32)sizeof(h) + frame->bytes;
-	u32 max = frame->flags & NET_GSO_TCP4 ? NET_FRAME_MAX : port->mtu + ETHERNET_BYTES;
-	u16 slot;
-	u32 end;
-	u8 *piece;
 
-	if (n->nic.broken || frame->bytes > max)
-		return false;
-	piece = tx_room(n, bytes, &end);
-	if (!piece) {
-		flush(&n->nic);
-		tx_reap(n);
-		piece = tx_room(n, bytes, &end);
-		if (!piece)
-			return false;
-	}
 	if (frame->flags & NET_CSUM_PARTIAL) {
 		h.flags = HEADER_NEEDS_CSUM;
 		h.csum_start = frame->csum_start;
@@ -276,12 +272,38 @@ static bool deliver(struct net_port *port, const struct net_frame *frame)
 		h.gso_size = frame->gso_size;
 		h.header_bytes = frame->gso_header_bytes;
 	}
-	memcpy(piece, &h, sizeof(h));
-	memcpy(piece + sizeof(h), frame->data, frame->bytes);
-	slot = n->tx_head % n->tx.ring.size;
-	n->tx_end[slot] = end;
+	return h;
+}
+
+static bool deliver(struct net_port *port, const struct net_frame *frame)
+{
+	struct virtio_net *n = container_of(port, struct virtio_net, nic.port);
+	struct virtio_net_header h = tx_header(frame);
+	u32 max = frame->flags & NET_GSO_TCP4 ? NET_FRAME_MAX : port->mtu + ETHERNET_BYTES;
+	u16 slot = n->tx_head % n->tx.ring.size;
+	u8 *place;
+	u32 end;
+
+	if (n->nic.broken || frame->bytes > max)
+		return false;
+	place = tx_place(n, frame, &end);
+	if (!place) {
+		flush(&n->nic);
+		tx_reap(n);
+		place = tx_place(n, frame, &end);
+		if (!place)
+			return false;
+	}
+	memcpy(place, &h, sizeof(h));
+	if (frame->keep)
+		frame->keep(frame->owner);
+	else
+		memcpy(place + sizeof(h), frame->data, frame->bytes);
+	n->tx_sent[slot].end = end;
+	n->tx_sent[slot].release = frame->keep ? frame->release : NULL;
+	n->tx_sent[slot].owner = frame->owner;
 	n->tx_head++;
-	vring_post(&n->tx.ring, slot, page_hpa(piece), bytes, false);
+	vring_post(&n->tx.ring, slot, page_hpa(place), (u32)sizeof(h) + frame->bytes, false);
 	if (++n->tx_waiting >= TX_BATCH)
 		flush(&n->nic);
 	return true;

@@ -148,6 +148,32 @@ static void leave_checksum(u8 *data, struct net_frame *frame)
 	}
 }
 
+static void keep(void *owner)
+{
+	pbuf_ref(owner);
+}
+
+static void release(void *owner)
+{
+	pbuf_free(owner);
+}
+
+/*
+ * What TCP wrote may stay where it is until the NIC has sent it: lwIP does not touch a segment that somebody else
+ * holds too (tcp_output_segment_busy).
+ */
+static void let_keep(struct pbuf *p, struct net_frame *frame)
+{
+	const u8 *begin = (const u8 *)p + LWIP_MEM_ALIGN_SIZE(sizeof(struct pbuf));
+
+	if (!pbuf_match_allocsrc(p, PBUF_TYPE_ALLOC_SRC_MASK_STD_HEAP) ||
+	    !pbuf_match_type(p, PBUF_RAM) || (const u8 *)p->payload - begin < NET_FRAME_HEADROOM)
+		return;
+	frame->keep = keep;
+	frame->release = release;
+	frame->owner = p;
+}
+
 static err_t link_output(struct netif *netif, struct pbuf *p)
 {
 	struct net_frame frame = { .bytes = p->tot_len };
@@ -164,6 +190,8 @@ static err_t link_output(struct netif *netif, struct pbuf *p)
 		if (rest) {
 			data = gather;
 			frame.bytes = rest;
+		} else {
+			let_keep(p, &frame);
 		}
 	}
 	frame.data = data;

@@ -23,7 +23,15 @@ struct net_frame {
 	u16 flags;
 	u16 csum_start, csum_offset;
 	u16 gso_size, gso_header_bytes;
+	/*
+	 * Set if a port may keep the frame's memory when it returns from deliver(): after keep(owner) it is left alone until
+	 * release(owner), and NET_FRAME_HEADROOM bytes before data are the port's to write. Spares the copy.
+	 */
+	void (*keep)(void *owner);
+	void (*release)(void *owner);
+	void *owner;
 };
+#define NET_FRAME_HEADROOM 12
 
 /* What a port can take as it is; the switch completes checksums for the others. */
 enum net_port_caps { NET_CAP_CSUM = 1, NET_CAP_GSO = 2 };

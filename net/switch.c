@@ -163,6 +163,7 @@ static bool hand_over_completed(struct net_port *port, const struct net_frame *f
 		memcpy(scratch, frame->data, frame->bytes);
 	net_checksum_complete(scratch, frame->bytes, frame->csum_start, frame->csum_offset);
 	complete.data = scratch;
+	complete.keep = NULL;
 	complete.flags = (u16)((frame->flags & ~NET_CSUM_PARTIAL) | NET_CSUM_VALID);
 	return hand_over(port, &complete);
 }

@@ -45,6 +45,8 @@
 #define MEMP_NUM_TCP_SEG 2048
 #define PBUF_POOL_SIZE 512
 #define PBUF_POOL_BUFSIZE (2048 - 64)
+/* Before the Ethernet header, for the NIC: see NET_FRAME_HEADROOM. */
+#define PBUF_LINK_ENCAPSULATION_HLEN 16
 
 /* TCP. */
 #define TCP_MSS 8960 /* at most; the interface's MTU and the peer decide */

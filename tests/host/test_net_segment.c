@@ -58,7 +58,14 @@ static struct net_frame make(u32 payload, u32 ip_options, u32 tcp_options, u16 g
 	ip[9] = 6;
 	tcp[12] = (u8)(tcp_bytes / 4 << 4);
 	tcp[13] = 0x80 | 0x10 | 0x08 | 0x01; /* CWR ACK PSH FIN */
-	return (struct net_frame){ whole, bytes, NET_CSUM_PARTIAL | NET_GSO_TCP4, (u16)(14 + ip_bytes), 16, gso_size, 0 };
+	return (struct net_frame){
+		.data = whole,
+		.bytes = bytes,
+		.flags = NET_CSUM_PARTIAL | NET_GSO_TCP4,
+		.csum_start = (u16)(14 + ip_bytes),
+		.csum_offset = 16,
+		.gso_size = gso_size,
+	};
 }
 
 static void checksum_is_the_textbooks(void **state)

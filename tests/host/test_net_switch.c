@@ -246,9 +246,13 @@ static void rubbish_is_dropped(void **state)
 	assert_true(net_switch_input(&web.port, &frame));
 	frame.bytes = NET_FRAME_MAX + 1;
 	assert_true(net_switch_input(&web.port, &frame));
-	frame = (struct net_frame){ data, FRAME_BYTES, NET_CSUM_PARTIAL, 60, 3, 0, 0 };
+	frame = (struct net_frame){
+		.data = data, .bytes = FRAME_BYTES, .flags = NET_CSUM_PARTIAL, .csum_start = 60, .csum_offset = 3,
+	};
 	assert_true(net_switch_input(&web.port, &frame));
-	frame = (struct net_frame){ data, FRAME_BYTES, NET_CSUM_PARTIAL, 0xffff, 0xffff, 0, 0 };
+	frame = (struct net_frame){
+		.data = data, .bytes = FRAME_BYTES, .flags = NET_CSUM_PARTIAL, .csum_start = 0xffff, .csum_offset = 0xffff,
+	};
 	assert_true(net_switch_input(&web.port, &frame));
 	assert_int_equal(web.port.dropped, 4);
 	expect_frames(0, 0, 0, 0);
@@ -264,7 +268,9 @@ static void partial_frame(u8 *data, struct net_frame *frame, const u8 *to)
 		data[i] = (u8)(i * 37);
 	data[40] = 0x12;
 	data[41] = 0x34;
-	*frame = (struct net_frame){ data, FRAME_BYTES, NET_CSUM_PARTIAL, 34, 6, 0, 0 };
+	*frame = (struct net_frame){
+		.data = data, .bytes = FRAME_BYTES, .flags = NET_CSUM_PARTIAL, .csum_start = 34, .csum_offset = 6,
+	};
 }
 
 static void checksums_are_completed_where_needed(void **state)
