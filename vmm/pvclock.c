@@ -7,34 +7,17 @@
 
 #include "arch/x86_64/cpu.h"
 #include "lib/string.h"
+#include "lib/ticks.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
 #define ENABLED BIT(0)
 
-void pvclock_scale(u64 khz, u32 *mul, s8 *shift)
-{
-	u64 hz = khz * 1000;
-	u64 ns_per_s = NS_PER_S;
-	s8 s = 0;
-
-	/* ns = (tsc << shift) * mul >> 32, mul as large as 32 bits allow: 2^31 <= mul < 2^32. */
-	while (ns_per_s >= hz) {
-		hz <<= 1;
-		s++;
-	}
-	while (ns_per_s * 2 < hz) {
-		hz >>= 1;
-		s--;
-	}
-	*mul = (u32)((ns_per_s << 32) / hz);
-	*shift = s;
-}
-
 void pvclock_refresh(struct vcpu *vcpu)
 {
 	struct gmem *gmem = &vcpu->vm->gmem;
 	gpa_t gpa = vcpu->pvclock_msr & ~ENABLED;
+	struct ticks_scale scale = ticks_scale(tsc_khz());
 	struct pvclock_time page;
 	u32 odd;
 
@@ -48,7 +31,8 @@ void pvclock_refresh(struct vcpu *vcpu)
 	page.version = odd;
 	page.tsc_timestamp = vcpu_tsc(vcpu);
 	page.system_time_ns = vm_time_ns(vcpu->vm);
-	pvclock_scale(tsc_khz(), &page.tsc_to_system_mul, &page.tsc_shift);
+	page.tsc_to_system_mul = scale.mul;
+	page.tsc_shift = scale.shift;
 	page.flags = PVCLOCK_TSC_STABLE;
 	/* A reader on another vCPU sees an odd version first; the even one comes last. */
 	if (gmem_write(gmem, gpa, &odd, sizeof(odd)))

@@ -36,7 +36,5 @@ void pvclock_set_time_msr(struct vcpu *vcpu, u64 value);
 void pvclock_set_wall_msr(struct vcpu *vcpu, u64 value);
 /* Writes the time page again: the TSC's offset or frequency changed (arrival on this host). */
 void pvclock_refresh(struct vcpu *vcpu);
-/* mul and shift for a TSC of khz. */
-void pvclock_scale(u64 khz, u32 *mul, s8 *shift);
 
 #endif

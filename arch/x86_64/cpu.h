@@ -55,7 +55,7 @@ void cpu_start_others(void (*main_loop)(void));
 u64 time_ns(void);
 u64 tsc_read(void);
 u64 tsc_khz(void);
-/* Conversions at the calibrated frequency; both round down. */
+/* Conversions at the calibrated frequency; ns are rounded down, ticks up. */
 u64 tsc_to_ns(u64 tsc);
 u64 ns_to_tsc(u64 ns);
 /* Wall-clock, seconds since 1970 UTC at boot (host RTC) plus time_ns. */

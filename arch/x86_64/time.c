@@ -11,18 +11,18 @@
 #include "arch/x86_64/percpu.h"
 #include "compiler.h"
 #include "lib/log.h"
+#include "lib/ticks.h"
 
 #define PM_TIMER_HZ 3579545ull /* ACPI 4.8.3.3 */
 #define PM_TIMER_MASK 0xffffffu /* some have 32 bits; 24 are enough */
 #define CALIBRATION_NS (20 * NS_PER_MS)
 
-/* Set once at boot. Factors are 32.32 fixed point. */
+/* Set once at boot. */
 static u64 base_tsc;
 static u64 base_wall_s;
 static u64 frequency_khz;
-static u64 ns_per_tick;
-static u64 ticks_per_ns;
-static u64 lapic_ticks_per_ns;
+static struct ticks_scale tsc_scale;
+static u64 lapic_ticks_per_ns; /* 32.32 fixed point */
 
 u64 tsc_read(void)
 {
@@ -39,19 +39,14 @@ u64 tsc_khz(void)
 	return frequency_khz;
 }
 
-static u64 scale(u64 value, u64 factor)
-{
-	return (u64)((unsigned __int128)value * factor >> 32);
-}
-
 u64 tsc_to_ns(u64 tsc)
 {
-	return scale(tsc, ns_per_tick);
+	return ticks_to_ns(tsc_scale, tsc);
 }
 
 u64 ns_to_tsc(u64 ns)
 {
-	return scale(ns, ticks_per_ns);
+	return ticks_from_ns(frequency_khz, ns);
 }
 
 u64 time_ns(void)
@@ -144,30 +139,26 @@ void time_init(u64 entry_tsc, u64 wall_time_s)
 	calibrate(port);
 	assert(frequency_khz >= 1000 && frequency_khz < 100000000);
 	assert(apic_timer_has_deadline() || lapic_ticks_per_ns);
-	ns_per_tick = (1000000ull << 32) / frequency_khz;
-	ticks_per_ns = (frequency_khz << 32) / 1000000;
+	tsc_scale = ticks_scale(frequency_khz);
 	log_set_clock(time_ns);
 }
 
 static void timer_arm(u64 deadline_ns)
 {
-	u64 now;
-	u64 ticks;
-
-	if (apic_timer_has_deadline()) {
-		/* Past the rounding of both conversions: not a moment early. */
-		apic_timer_deadline(deadline_ns ? base_tsc + ns_to_tsc(deadline_ns + 2) : 0);
-		return;
-	}
-	if (!deadline_ns) {
-		apic_timer_start(0);
-		return;
-	}
-	now = time_ns();
+	u64 tsc = tsc_read();
+	u64 now = tsc_to_ns(tsc - base_tsc);
 	/* A far deadline comes early, in pieces: whoever waits looks at the clock anyway. */
-	ticks = deadline_ns > now ? scale(MIN(deadline_ns - now, 4 * NS_PER_S), lapic_ticks_per_ns) :
-				    0;
-	apic_timer_start((u32)MAX(MIN(ticks, ~0u), 1));
+	u64 wait = deadline_ns > now ? MIN(deadline_ns - now, 4 * NS_PER_S) : 0;
+	u64 ticks = (u64)((unsigned __int128)wait * lapic_ticks_per_ns >> 32);
+
+	/*
+	 * From now on: what both conversions neglect is much, counted from the boot some months ago. 2
+	 * more are past the rounding: not a moment early, or whoever waits would be woken in vain.
+	 */
+	if (apic_timer_has_deadline())
+		apic_timer_deadline(deadline_ns ? tsc + ns_to_tsc(wait + 2) : 0);
+	else
+		apic_timer_start(deadline_ns ? (u32)MAX(MIN(ticks, ~0u), 1) : 0);
 }
 
 void cpu_timer_set(u64 deadline_ns)
