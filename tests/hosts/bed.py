@@ -48,6 +48,16 @@ def run(*command, timeout=60, check=True, **options):
     return done
 
 
+def until(condition, what, timeout=60):
+    """Waits for a condition that can only be asked for."""
+    end = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise Trouble(f"waited {timeout} s for {what}")
+        time.sleep(0.1)
+    return value
+
+
 def spawn(command, **options):
     """A process that the kernel kills when this program ends, however it ends: no emulator outlives a test run."""
     return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *map(str, command)], stdin=subprocess.DEVNULL, **options)
@@ -295,11 +305,15 @@ class Host:
         match = self.expect(r"(?:^|\n)" + re.escape(self.prompt), timeout)
         return self.line.text[begin:match.start()].strip("\n")
 
-    def recover(self):
-        """Back to the prompt from wherever a failed test left the console, and no guests."""
+    def to_prompt(self):
+        """Back to the prompt from wherever a failed test left the console."""
         self.line.skip()
         self.line.send("\x1d\x03")
         self.expect(r"\^C\n" + re.escape(self.prompt))
+
+    def recover(self):
+        """To the prompt, and no guests."""
+        self.to_prompt()
         for name in self.guests():
             self.command(f"destroy {name}")
 
@@ -375,6 +389,14 @@ def ssh_command(ip, *command):
 def ssh(ip, command, timeout=60):
     """Runs a command in the guest over a new ssh connection."""
     return run(*ssh_command(ip, command), timeout=timeout).stdout
+
+
+def boot_id(ip):
+    """What is another after every boot of the guest; None while it does not answer."""
+    try:
+        return ssh(ip, "cat /proc/sys/kernel/random/boot_id", timeout=15).strip()
+    except (Trouble, subprocess.TimeoutExpired):
+        return None
 
 
 def complaints(ip):
@@ -460,11 +482,5 @@ class Pinger:
 
 def wait_guest(ip, timeout=120):
     """Until the guest answers on ssh."""
-    end = time.monotonic() + timeout
-    while True:
-        try:
-            return ssh(ip, "cat /proc/version", timeout=15)
-        except (Trouble, subprocess.TimeoutExpired) as why:
-            if time.monotonic() > end:
-                raise Trouble(f"the guest {ip} does not answer on ssh: {why}") from None
-            time.sleep(0.3)
+    until(lambda: boot_id(ip), f"the guest {ip} to answer on ssh", timeout)
+    return ssh(ip, "cat /proc/version")

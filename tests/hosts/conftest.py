@@ -81,25 +81,44 @@ class Pair:
             host.wait_prompt()
 
     def ready(self):
-        """Both hosts at their prompts, web running on alpha and nowhere else, every link up."""
-        dead = [host for host in self.hosts.values() if not host.running()]
-        if dead:
-            self.boot(*dead)
+        """Both hosts at their prompts, web running on alpha and nowhere else, every link up; whatever went before."""
+        try:
+            self.settle()
+        except bed.Trouble:
+            self.boot(*self.hosts.values())
+            self.settle()
+        return self
+
+    def settle(self):
+        self.boot(*[host for host in self.hosts.values() if not host.running()])
         for host in self.hosts.values():
             host.segment.link(host.tap, True)
-        if "web" in self.beta.guests():
-            if "web" in self.alpha.guests():
-                self.beta.command("destroy web")
-            elif self.beta.guests()["web"] == "running":
-                self.beta.migrate("web", "alpha")
-            else:
-                self.beta.command("destroy web")
+            host.to_prompt()
+            host.command("fault --clear")
+        here, there = self.alpha.guests(), self.beta.guests()
+        if there.get("web") == "running" and "web" not in here:
+            self.beta.migrate("web", "alpha")
+        elif "web" in there:
+            self.beta.command("destroy web")
         if self.alpha.guests().get("web") != "running":
             if "web" in self.alpha.guests():
                 self.alpha.command("destroy web")
             self.alpha.command("create web")
         bed.wait_guest(GUEST_IP)
-        return self
+
+    def hold(self, step):
+        """Begins a live move of web that stops at a fault point of the protocol; returns the host that holds it there."""
+        holder = self.alpha if step.startswith("send") else self.beta
+        holder.command(f"fault {step}")
+        self.alpha.line.skip()
+        self.alpha.line.send("migrate --live web beta\r")
+        self.alpha.expect("web -> beta", 30)
+        self.alpha.line.send("\r")     # the prompt back; the move goes on
+        self.alpha.expect(r"\(goes on")
+        self.alpha.wait_prompt()
+        bed.until(lambda: re.search(rf"^{re.escape(step)}\s+hit [1-9]", holder.command("fault"), re.M),
+                  f"the move to stop at {step}", 30)
+        return holder
 
     def clear(self, guest):
         """Wherever it is, it goes, and so do the faults."""
