@@ -75,16 +75,23 @@ static void hvm_choose(void)
 		log_error("guests can't run here: %s", why[i]);
 }
 
+/* A CPU where it fails gets no guests. */
 static void hvm_start(void)
 {
-	if (hvm && hvm->cpu_on(cpu_self()))
-		log_error("CPU %u: %s can't be switched on", cpu_self()->index, hvm->name);
+	if (!hvm || !hvm->cpu_on(cpu_self()))
+		return;
+	log_error("CPU %u: %s can't be switched on: it runs no guests", cpu_self()->index, hvm->name);
+	cpu_self()->online = false;
 }
 
 /* The other CPUs: for ever. */
 static void vcpu_main(void)
 {
 	hvm_start();
+	while (!cpu_self()->online) {
+		cpu_idle(0);
+		cpu_take_pending();
+	}
 	sched_main();
 }
 

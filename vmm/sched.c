@@ -8,6 +8,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "compiler.h"
+#include "lib/log.h"
 #include "spinlock.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -78,23 +79,31 @@ static void unqueue(struct cpu_queue *queue, struct vcpu *vcpu)
 	vcpu->queued = false;
 }
 
+/* CPUS_MAX: none runs guests. */
 static u32 least_loaded_cpu(void)
 {
 	/* The service CPU runs guests only where it is the only CPU. */
 	u32 first = cpu_count() > 1 ? SERVICE_CPU + 1 : SERVICE_CPU;
-	u32 best = first;
+	u32 best = CPUS_MAX;
 
 	for (u32 i = first; i < cpu_count(); i++)
-		if (cpu_get(i)->online && queues[i].count < queues[best].count)
+		if (cpu_get(i)->online && (best == CPUS_MAX || queues[i].count < queues[best].count))
 			best = i;
 	return best;
+}
+
+bool sched_has_cpu(void)
+{
+	return least_loaded_cpu() != CPUS_MAX;
 }
 
 void sched_add(struct vcpu *vcpu)
 {
 	u32 cpu = least_loaded_cpu();
-	struct cpu_queue *queue = &queues[cpu];
+	struct cpu_queue *queue;
 
+	assert(cpu != CPUS_MAX);
+	queue = &queues[cpu];
 	spin_lock(&queue->lock);
 	vcpu->cpu = cpu;
 	vcpu->cpu_next = queue->all;

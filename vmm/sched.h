@@ -9,7 +9,9 @@ struct vcpu;
 
 #define SCHED_SLICE_NS (10 * NS_PER_MS)
 
-/* Gives the vCPU a host CPU (the least loaded one). */
+/* Is there a CPU for guests? */
+bool sched_has_cpu(void);
+/* Gives the vCPU a host CPU (the least loaded one); sched_has_cpu() was true. */
 void sched_add(struct vcpu *vcpu);
 void sched_remove(struct vcpu *vcpu);
 /* Is somebody waiting for this CPU? */

@@ -16,6 +16,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/hvm.h"
 #include "vmm/linux_boot.h"
+#include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_internal.h"
 
@@ -57,6 +58,9 @@ static int vm_check_config(const struct vm_config *config, char *why, size_t why
 
 	if (!hvm)
 		return refuse(why, why_bytes, -E_NOSYS, "no guests can run on this machine: see dmesg");
+	if (!sched_has_cpu())
+		return refuse(why, why_bytes, -E_NOSYS, "%s works on none of the CPUs that run guests: see dmesg",
+			      hvm->name);
 	if (config->vcpus < 1 || config->vcpus > VM_VCPUS_MAX)
 		return refuse(why, why_bytes, -E_RANGE, "%u vCPUs asked for, 1 to %u are possible", config->vcpus,
 			      VM_VCPUS_MAX);

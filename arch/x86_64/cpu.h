@@ -14,7 +14,7 @@
 struct cpu {
 	u32 index;   /* 0 .. cpu_count() - 1; 0 is the boot CPU and the service CPU */
 	u32 apic_id;
-	bool online;
+	bool online; /* runs guests, if any CPU does */
 	/* Set by interrupt handlers on this CPU (and by cpu_kick), cleared by who handles it. */
 	u32 pending; /* CPU_PENDING_* */
 	hpa_t hsave;  /* the vendor backend's own page for this CPU (SVM VM_HSAVE_PA, VMXON region) */

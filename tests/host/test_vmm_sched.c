@@ -124,12 +124,33 @@ static void test_sleeper_is_next(void **state)
 	assert_int_equal(fake_guest_events(sleeper->vcpus[0], 0x40), 1);
 }
 
+/* Where the hardware could not be switched on, nobody runs; where that is everywhere, it is said. */
+static void test_cpus_without(void **state)
+{
+	struct vm_config config;
+	struct vm *vm;
+	char why[160];
+
+	(void)state;
+	fake_cpu_set_count(3);
+	cpu_get(1)->online = false;
+	vm = make("third");
+	assert_int_equal(vm->vcpus[0]->cpu, 2);
+	vm_destroy(vm);
+	cpu_get(2)->online = false;
+	fake_vm_config(&config, "fourth", 16);
+	assert_int_not_equal(vm_create(&config, &vm, why, sizeof(why)), 0);
+	assert_string_equal(why, "fake works on none of the CPUs that run guests: see dmesg");
+	fake_cpu_set_count(1);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_sleeper_ends_the_run),
 		TEST(test_sleeper_is_next),
+		TEST(test_cpus_without),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
