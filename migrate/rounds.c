@@ -11,6 +11,7 @@
 #define RATE_BYTES_MIN KIB(256)
 /* Until something was measured: 100 Mb/s, rather a round too many than a pause too long. */
 #define RATE_GUESS 12500000ull
+#define FEW_PAGES 16
 
 void rounds_init(struct rounds *r, u64 max_downtime_ns, u64 fixed_ns, u64 state_bytes, u64 pages)
 {
@@ -68,13 +69,16 @@ enum round_next rounds_after(struct rounds *r, const struct round_result *result
 
 	if (r->estimate_ns <= r->max_downtime_ns) {
 		/* Short enough; a round that is shorter than the pause it saves costs nobody anything. */
-		if (halved && result->dirty_pages > 16 && r->polished < ROUNDS_POLISH_MAX &&
+		if (halved && result->dirty_pages > FEW_PAGES && r->polished < ROUNDS_POLISH_MAX &&
 		    r->round + 1 < ROUNDS_MAX) {
 			r->polished++;
 			return ROUND_AGAIN;
 		}
 		return ROUND_FINAL;
 	}
+	/* What is left costs next to nothing: the rest of the pause does not get shorter by copying. */
+	if (result->dirty_pages <= FEW_PAGES)
+		return ROUND_FINAL_FORCED;
 	/* The guest writes as fast as the link carries: what is left does not shrink (by a tenth). */
 	if (result->dirty_pages >= before - before / 10)
 		r->stalled++;

@@ -161,6 +161,12 @@ static void pause_guest(struct sender *s)
 		page_sender_restart(&s->pages, s->pages.left);
 }
 
+static void set_delay(struct sender *s, u64 one_way_ns)
+{
+	s->one_way_ns = one_way_ns;
+	s->rounds.fixed_ns = FIXED_NS + 4 * one_way_ns;
+}
+
 void sender_accepted(struct sender *s, const struct wire_accept *accept)
 {
 	u64 round_trip = time_ns() - s->step_ns;
@@ -171,8 +177,7 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 		return;
 	}
 	s->boot_id = accept->boot_id;
-	s->one_way_ns = (round_trip - MIN(accept->held_ns, round_trip)) / 2;
-	s->rounds.fixed_ns = FIXED_NS + 4 * s->one_way_ns;
+	set_delay(s, (round_trip - MIN(accept->held_ns, round_trip)) / 2);
 	log_debug("%s accepts %s: %lu us there and back, %lu us of work there", s->peer.name, s->vm->config.name,
 		  (unsigned long)(2 * s->one_way_ns / NS_PER_US), (unsigned long)(accept->held_ns / NS_PER_US));
 	if (s->live && vm_dirty_start(s->vm)) {
@@ -191,6 +196,13 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 	begin_round(s);
 }
 
+/* HELLO's round trip may have met a busy moment; a round that has drained took one at least, too. */
+static void better_delay(struct sender *s, const struct round_result *result)
+{
+	if (result->bytes > 2 * DRAINED_BYTES && result->send_ns / 2 < s->one_way_ns)
+		set_delay(s, result->send_ns / 2);
+}
+
 /* All of the round is in the pipe, and the pipe has drained: what was written meanwhile? */
 static void end_round(struct sender *s)
 {
@@ -203,6 +215,7 @@ static void end_round(struct sender *s)
 
 	result.dirty_pages = vm_dirty_collect(s->vm, s->bitmap);
 	now = time_ns();
+	better_delay(s, &result);
 	result.dirty_ns = now - s->collect_ns;
 	s->collect_ns = now;
 	page_sender_restart(&s->pages, result.dirty_pages);

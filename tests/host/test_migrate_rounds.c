@@ -83,6 +83,16 @@ static void test_small_working_set(unused void **state)
 	assert_int_equal(how, ROUND_FINAL);
 }
 
+/* The link's delay alone is longer than what was asked for: nothing that copying could help. */
+static void test_slow_link_idle_guest(unused void **state)
+{
+	struct round_result result = { MIB(100), NS_PER_S, 10, NS_PER_S };
+	struct rounds r;
+
+	rounds_init(&r, 50 * NS_PER_MS, 120 * NS_PER_MS, KIB(64), PAGES);
+	assert_int_equal(rounds_after(&r, &result), ROUND_FINAL_FORCED);
+}
+
 static void test_extreme_numbers(unused void **state)
 {
 	static const u64 values[] = { 0, 1, 4096, 1ull << 32, 1ull << 62, ~0ull };
@@ -106,6 +116,7 @@ int main(void)
 		cmocka_unit_test(test_faster_than_the_link),
 		cmocka_unit_test(test_nearly_as_fast),
 		cmocka_unit_test(test_small_working_set),
+		cmocka_unit_test(test_slow_link_idle_guest),
 		cmocka_unit_test(test_extreme_numbers),
 	};
 
