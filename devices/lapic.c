@@ -35,6 +35,8 @@ void lapic_set_tpr(struct lapic *lapic, u32 tpr)
 {
 	lapic->s.tpr = tpr & 0xff;
 	update_ppr(lapic);
+	/* What was held back may be let through now. */
+	vcpu_look(lapic->vcpu);
 }
 
 int lapic_pending(const struct lapic *lapic)

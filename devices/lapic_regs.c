@@ -276,6 +276,8 @@ int lapic_write(struct lapic *lapic, u32 reg, u64 value, bool locked)
 {
 	bool x2apic = lapic_x2apic(lapic);
 
+	/* EOI, TPR, SVR, LVTs... let through what was held back. */
+	vcpu_look(lapic->vcpu);
 	if (likely(reg == LAPIC_EOI)) {
 		if (x2apic && value != 0)
 			return -E_INVAL;
@@ -337,6 +339,7 @@ int lapic_set_base(struct lapic *lapic, u64 value)
 		lapic_clear(lapic);
 	}
 	lapic->s.apic_base = BOARD_LAPIC_BASE | mode | (old & APIC_BASE_BSP);
+	vcpu_look(lapic->vcpu);
 	if (mode != old_mode && (mode & APIC_BASE_EXTD)) {
 		u32 id = lapic->vcpu->index;
 

@@ -164,6 +164,7 @@ static void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
 	finish_insn(vcpu, exit);
 	/* The run loop looks for a reason to wake, after a fence, before it gives the CPU away. */
 	WRITE_ONCE(vcpu->activity, VCPU_HALTED);
+	vcpu_look(vcpu);
 }
 
 static void exit_hypercall(struct vcpu *vcpu, const struct vm_exit *exit)

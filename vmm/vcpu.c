@@ -14,6 +14,16 @@
  * the news, or the kicker finds it in the guest and sends an IPI. The IPI is not lost though
  * interrupts are off until the guest runs: it waits in the host's APIC and ends the guest's run
  * at once (APM 2 15.13.1, SDM 3 26.2).
+ *
+ * So that an entry is cheap, its look for news is a look at one word, vcpu->requests:
+ *
+ *	news:    store them;             then or VCPU_REQ_LOOK in (vcpu_look(), vcpu_kick())
+ *	vCPU:    requests = 0 (swap);    then look at everything: run_look()
+ *
+ * Both are full fences: news that the look missed come with a bit that the next entry finds. Where
+ * the look leaves something waiting (an interrupt that the guest cannot take yet), it sets the bit
+ * again. vcpu_run() begins with it. Interrupt handlers' flags (cpu->pending) are a word of their
+ * own, which changes only while interrupts are on: around a stay in the guest.
  */
 #include "vmm/vcpu.h"
 
@@ -36,6 +46,7 @@ static struct vcpu *current[CPUS_MAX];
 
 /* The state of one vcpu_run() call. */
 struct run {
+	struct cpu *cpu;
 	u64 slice_end_ns; /* in time_ns; 0: none */
 	u64 armed_ns;     /* what this CPU's timer is set to; 0: not set */
 	bool slice_over;
@@ -118,10 +129,11 @@ void vcpu_update_tsc(struct vcpu *vcpu)
 
 void vcpu_kick(struct vcpu *vcpu)
 {
+	/* The fence, too. */
+	vcpu_look(vcpu);
 	/* What its own CPU does between two entries, the run loop sees by itself. */
 	if (vcpu == vcpu_current())
 		return;
-	memory_barrier();
 	if (READ_ONCE(vcpu->activity) != VCPU_ACTIVE)
 		sched_wake(vcpu);
 	else if (READ_ONCE(vcpu->in_guest))
@@ -190,29 +202,38 @@ static void vcpu_set_irq_window(struct vcpu *vcpu, bool on)
 	hvm->request_irq_window(vcpu, on);
 }
 
-/* Gives the guest what waits for it: one event an entry, an NMI before interrupts (SDM 3 6.9). */
-static void vcpu_deliver(struct vcpu *vcpu)
+static void deliver_nmi(struct vcpu *vcpu)
 {
-	struct vm_event event = { .type = EVENT_NONE };
+	struct vm_event event = { .type = EVENT_NMI, .vector = 2 };
 
-	if (unlikely(irqchip_nmi_pending(vcpu)) && !hvm->event_pending(vcpu) && !vcpu_nmi_blocked(vcpu)) {
-		irqchip_nmi_take(vcpu);
-		event.type = EVENT_NMI;
-		event.vector = 2;
+	if (hvm->event_pending(vcpu) || vcpu_nmi_blocked(vcpu))
+		return;
+	irqchip_nmi_take(vcpu);
+	hvm->inject(vcpu, event);
+}
+
+static void deliver_irq(struct vcpu *vcpu)
+{
+	struct vm_event event = { .type = EVENT_IRQ };
+
+	if (irqchip_pending(vcpu) >= 0 && hvm->irq_ready(vcpu)) {
+		event.vector = irqchip_accept(vcpu);
 		hvm->inject(vcpu, event);
 	}
-	if (likely(irqchip_pending(vcpu) < 0)) {
-		vcpu_set_irq_window(vcpu, false);
-		return;
-	}
-	if (!hvm->irq_ready(vcpu)) {
-		vcpu_set_irq_window(vcpu, true);
-		return;
-	}
-	event.type = EVENT_IRQ;
-	event.vector = irqchip_accept(vcpu);
-	hvm->inject(vcpu, event);
 	vcpu_set_irq_window(vcpu, irqchip_pending(vcpu) >= 0);
+}
+
+/*
+ * Gives the guest what waits for it: one event an entry, an NMI before interrupts (SDM 3 6.9). What
+ * goes on waiting is looked at before every entry.
+ */
+static void vcpu_deliver(struct vcpu *vcpu)
+{
+	if (unlikely(irqchip_nmi_pending(vcpu)))
+		deliver_nmi(vcpu);
+	deliver_irq(vcpu);
+	if (vcpu->irq_window || irqchip_nmi_pending(vcpu))
+		vcpu_look(vcpu);
 }
 
 /* The nearer of slice's end and the guest's timers, in time_ns; 0: neither. */
@@ -233,11 +254,10 @@ static u64 run_deadline(const struct vcpu *vcpu, const struct run *run)
 /* What this CPU's interrupt handlers have noted since the last time. */
 static void run_take_pending(struct vcpu *vcpu, struct run *run)
 {
-	struct cpu *cpu = cpu_self();
+	struct cpu *cpu = run->cpu;
 	u32 pending = READ_ONCE(cpu->pending);
 
-	if (likely(!pending))
-		return;
+	vcpu_look(vcpu);
 	if (cpu->index == SERVICE_CPU && pending & ~(u32)CPU_PENDING_TIMER)
 		run->slice_over = true; /* for the service loop, which takes these flags itself */
 	else
@@ -260,23 +280,15 @@ static void run_arm_timer(const struct vcpu *vcpu, struct run *run)
 	cpu_timer_set(deadline_ns);
 }
 
-/* Requests from other CPUs; false: leave vcpu_run(). in_guest is 1. */
-static bool run_take_requests(struct vcpu *vcpu)
+/* The look before the guest, with in_guest set; false: it does not go in. */
+static bool run_look(struct vcpu *vcpu, struct run *run)
 {
-	u32 requests;
+	/* First: see the file's head. */
+	u32 requests = atomic_swap(&vcpu->requests, 0);
 
-	if (likely(!READ_ONCE(vcpu->requests)))
-		return true;
-	requests = atomic_swap(&vcpu->requests, 0);
 	if (requests & VCPU_REQ_FLUSH)
 		hvm->flush_tlb(vcpu);
-	return !(requests & VCPU_REQ_EXIT);
-}
-
-/* The last look before the guest, with in_guest set; false: it does not go in. */
-static bool run_prepare(struct vcpu *vcpu, struct run *run)
-{
-	if (vcpu_stopped(vcpu) || !run_take_requests(vcpu) || run->slice_over)
+	if (requests & VCPU_REQ_EXIT || run->slice_over || vcpu_stopped(vcpu))
 		return false;
 	if (unlikely(vcpu->activity != VCPU_ACTIVE)) {
 		if (!vcpu_runnable(vcpu))
@@ -292,17 +304,17 @@ static bool run_prepare(struct vcpu *vcpu, struct run *run)
 static bool run_once(struct vcpu *vcpu, struct run *run)
 {
 	struct vm_exit exit;
-	bool entered;
 
-	run_take_pending(vcpu, run);
+	if (unlikely(READ_ONCE(run->cpu->pending)))
+		run_take_pending(vcpu, run);
 	/* An exchange is a full fence: see the file's head. */
 	atomic_swap(&vcpu->in_guest, 1);
-	entered = run_prepare(vcpu, run);
-	if (entered)
-		hvm->vcpu_run(vcpu, &exit);
-	store_release(&vcpu->in_guest, 0);
-	if (!entered)
+	if (unlikely(READ_ONCE(vcpu->requests)) && !run_look(vcpu, run)) {
+		store_release(&vcpu->in_guest, 0);
 		return false;
+	}
+	hvm->vcpu_run(vcpu, &exit);
+	store_release(&vcpu->in_guest, 0);
 	vcpu->exits++;
 	vcpu->exits_by_kind[exit.kind]++;
 	vcpu_handle_exit(vcpu, &exit);
@@ -311,12 +323,12 @@ static bool run_once(struct vcpu *vcpu, struct run *run)
 
 bool vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
 {
-	struct run run = { .slice_end_ns = slice_end_ns };
+	struct run run = { .cpu = cpu_self(), .slice_end_ns = slice_end_ns };
 	u64 start_ns = time_ns();
-	u32 cpu = cpu_self()->index;
 	bool runnable;
 
-	current[cpu] = vcpu;
+	current[run.cpu->index] = vcpu;
+	vcpu_look(vcpu);
 	atomic_swap(&vcpu->running, 1); /* then looks at the pause bits, as vm_pause() looks at running */
 	if (!vcpu_stopped(vcpu))
 		vtimer_run(vcpu);
@@ -326,7 +338,7 @@ bool vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
 		cpu_timer_set(0);
 	fpu_flush(vcpu->xsave);
 	vcpu->run_ns += time_ns() - start_ns;
-	current[cpu] = NULL;
+	current[run.cpu->index] = NULL;
 	/* The last look at its devices. */
 	runnable = vcpu_runnable(vcpu);
 	/* From here on anybody may save, move, reset or destroy it. */

@@ -3,6 +3,7 @@
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
 
+#include "compiler.h"
 #include "types.h"
 #include "vmm/hvm.h"
 #include "vmm/vtimer.h"
@@ -11,8 +12,12 @@
 struct vm;
 struct lapic;
 
-/* FLUSH: its translations, before guest code runs again. EXIT: leave vcpu_run(). */
-enum vcpu_request { VCPU_REQ_FLUSH = 1, VCPU_REQ_EXIT = 2 };
+/* What an entry must attend to first. An entry that finds none of these looks at nothing else: vcpu.c's head. */
+enum vcpu_request {
+	VCPU_REQ_FLUSH = 1, /* its translations, before guest code runs again */
+	VCPU_REQ_EXIT = 2,  /* leave vcpu_run() */
+	VCPU_REQ_LOOK = 4,  /* something else has changed: an interrupt, a timer, a pause bit... */
+};
 /* Waits for: nothing, an interrupt (HLT), INIT/SIPI. */
 enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI };
 
@@ -25,7 +30,7 @@ struct vcpu {
 	void *xsave;            /* the guest's XSAVE area, compact format never used */
 	u64 xcr0;
 	u32 activity;           /* enum vcpu_activity */
-	u32 requests;           /* enum vcpu_request, set by any CPU */
+	u32 requests;           /* enum vcpu_request, set by any CPU, atomically */
 	u32 in_guest;           /* 1 from before the last check of requests until after the exit */
 	struct lapic *lapic;
 	struct vtimer *timers;
@@ -48,7 +53,15 @@ int must_check vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 index);
 void vcpu_fini(struct vcpu *vcpu);
 /* Runs it until its slice is over, it halts, or it is stopped. true: it could run on. On its own CPU. */
 bool vcpu_run(struct vcpu *vcpu, u64 slice_end_ns);
-/* It has something new to look at (an interrupt, a request): wakes it if halted, kicks it if running. Any CPU. */
+/*
+ * Its next entry looks at all there may be: for changes that its own CPU makes between two entries,
+ * and for those that may wait until then. The change comes before the call. Any CPU.
+ */
+static inline void vcpu_look(struct vcpu *vcpu)
+{
+	atomic_or(&vcpu->requests, VCPU_REQ_LOOK);
+}
+/* The same at once: wakes it if halted, kicks it if running. Any CPU. */
 void vcpu_kick(struct vcpu *vcpu);
 /* The vCPU that this host CPU is running right now (set by vcpu_run), NULL outside of it. */
 struct vcpu *vcpu_current(void);

@@ -48,6 +48,9 @@ void vm_doorbell(struct vm *vm)
 void vm_want(struct vm *vm, u32 what)
 {
 	atomic_or(&vm->want, what);
+	/* None enters the guest again; those that are inside come out when the service CPU stops them. */
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		vcpu_look(vm->vcpus[i]);
 	call_service();
 }
 
