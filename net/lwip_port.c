@@ -123,7 +123,9 @@ static void leave_checksum(u8 *data, struct net_frame *frame)
 	u32 ip_bytes, offset;
 	u16 sum;
 
-	if (frame->bytes < ETHERNET_BYTES + IP_HLEN || data[ETHERTYPE_OFFSET] != 0x08 || data[ETHERTYPE_OFFSET + 1] != 0)
+	if (frame->bytes < ETHERNET_BYTES + IP_HLEN)
+		return;
+	if (data[ETHERTYPE_OFFSET] != 0x08 || data[ETHERTYPE_OFFSET + 1] != 0)
 		return;
 	ip_bytes = (ip[0] & 15) * 4u;
 	if (ip[9] == IP_PROTO_TCP)

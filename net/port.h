@@ -24,8 +24,8 @@ struct net_frame {
 	u16 csum_start, csum_offset;
 	u16 gso_size, gso_header_bytes;
 	/*
-	 * Set if a port may keep the frame's memory when it returns from deliver(): after keep(owner) it is left alone until
-	 * release(owner), and NET_FRAME_HEADROOM bytes before data are the port's to write. Spares the copy.
+	 * Set if a port may keep the frame's memory when it returns from deliver(): after keep(owner) it is left
+	 * alone until release(owner), and NET_FRAME_HEADROOM bytes before data are the port's to write. Spares the copy.
 	 */
 	void (*keep)(void *owner);
 	void (*release)(void *owner);

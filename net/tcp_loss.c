@@ -35,8 +35,8 @@ void tcp_loss_acked(struct tcp_loss *loss, struct tcp_pcb *pcb)
 	if ((pcb->flags & TF_RTO) || TCP_SEQ_GEQ(pcb->lastack, loss->recover_until))
 		return;
 	/*
-	 * An acknowledgement that does not cover what was under way at the loss: more of it is gone (RFC 6582 3.2). lwIP reads
-	 * no SACKs, so we do not know what: go back, and skip what the peer turns out to have.
+	 * An acknowledgement that does not cover what was under way at the loss: more of it is gone (RFC 6582 3.2).
+	 * lwIP reads no SACKs, so we do not know what: go back, and skip what the peer turns out to have.
 	 */
 	if (pcb->unacked && tcp_rexmit_rto_prepare(pcb) == ERR_OK)
 		tcp_rexmit_rto_commit(pcb);

@@ -6,9 +6,10 @@
  * lwIP's pbufs until it is consumed: peek() points into them. The window opens again as data is consumed, so a reader
  * that stops makes the sender stop.
  *
- * A peer that says nothing for PEER_SILENT_MS is dead: keep-alive probes make a live one say something.
+ * A peer that says nothing for KEEP_IDLE_MS + KEEP_COUNT * KEEP_INTERVAL_MS is dead: the probes make a live one say
+ * something. How pipes come about is in tcp_open.c.
  */
-#include "net/tcp_pipe.h"
+#include "net/tcp_pipe_internal.h"
 
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
@@ -16,15 +17,10 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "net/net.h"
-#include "net/tcp_loss.h"
 
 #include "lwip/tcp.h"
 
-#define PIPES_MAX 8
-#define LISTENERS_MAX 2
-#define RX_QUEUE_PBUFS 1024 /* a power of two */
 #define PUT_CHUNK_BYTES 16384u
-#define CONNECT_TIMEOUT_NS (5 * NS_PER_S)
 #define KEEP_IDLE_MS 2000
 #define KEEP_INTERVAL_MS 1500
 #define KEEP_COUNT 4
@@ -32,38 +28,16 @@
 /* Told to the peer in steps: each may be a frame of its own. */
 #define RECVED_STEP_BYTES 32768u
 
-struct tcp_pipe {
-	struct pipe pipe;
-	bool used;
-	bool connected;
-	bool peer_closed;
-	int error;           /* 0, or why the connection ended */
-	struct tcp_pcb *pcb; /* NULL when it ended */
-	struct tcp_loss loss;
-	u64 connect_by_ns;
-	struct pbuf *rx[RX_QUEUE_PBUFS]; /* single pbufs, not chains */
-	u32 rx_head, rx_tail;            /* ever put, ever taken */
-	u32 rx_offset;                   /* consumed of rx[rx_tail] */
-	u32 recved_bytes;                /* consumed, but not yet told to lwIP */
-	u64 put_bytes, acked_bytes;
-};
-
-struct listener {
-	struct tcp_pcb *pcb;
-	bool (*accept)(struct pipe *pipe, const u8 ip[4]);
-};
-
 static struct tcp_pipe pipes[PIPES_MAX];
-static struct listener listeners[LISTENERS_MAX];
-/* The connection that was aborted inside of its own accept callback: lwIP has to be told. */
-static struct tcp_pcb *aborted;
+/* The connection that was aborted last, maybe inside of its own accept callback: lwIP has to be told. */
+struct tcp_pcb *tcp_pipe_aborted;
 
 static struct tcp_pipe *tcp_pipe_of(struct pipe *pipe)
 {
 	return container_of(pipe, struct tcp_pipe, pipe);
 }
 
-static int error_of(err_t error)
+int tcp_pipe_error(err_t error)
 {
 	switch (error) {
 	case ERR_OK:
@@ -97,7 +71,7 @@ static void on_error(void *arg, err_t error)
 	if (error == ERR_RST && !t->connected)
 		t->error = -E_REFUSED;
 	else
-		t->error = error_of(error);
+		t->error = tcp_pipe_error(error);
 }
 
 static void end(struct tcp_pipe *t, int error)
@@ -110,7 +84,7 @@ static void end(struct tcp_pipe *t, int error)
 		return;
 	tcp_arg(pcb, NULL);
 	tcp_err(pcb, NULL);
-	aborted = pcb;
+	tcp_pipe_aborted = pcb;
 	tcp_abort(pcb);
 }
 
@@ -164,17 +138,7 @@ static err_t on_poll(void *arg, struct tcp_pcb *pcb)
 	return ERR_OK;
 }
 
-static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t error)
-{
-	struct tcp_pipe *t = arg;
-
-	(void)error;
-	t->connected = true;
-	tcp_loss_start(&t->loss, pcb);
-	return ERR_OK;
-}
-
-/* --- the pipe's operations ------------------------------------------------------------------------------------------ */
+/* --- the pipe's operations --------------------------------------------------------------------------------------- */
 
 static int pipe_status(struct pipe *pipe)
 {
@@ -326,7 +290,7 @@ static const struct pipe_ops tcp_pipe_ops = {
 
 /* --- making pipes ------------------------------------------------------------------------------------------------- */
 
-static struct tcp_pipe *tcp_pipe_new(struct tcp_pcb *pcb, const u8 ip[4], u16 port)
+struct tcp_pipe *tcp_pipe_new(struct tcp_pcb *pcb, const u8 ip[4], u16 port)
 {
 	struct tcp_pipe *t = NULL;
 
@@ -353,87 +317,9 @@ static struct tcp_pipe *tcp_pipe_new(struct tcp_pcb *pcb, const u8 ip[4], u16 po
 	return t;
 }
 
-int tcp_pipe_connect(const u8 ip[4], u16 port, struct pipe **pipe)
-{
-	struct tcp_pcb *pcb = tcp_new();
-	struct tcp_pipe *t;
-	ip_addr_t address;
-	err_t error;
-
-	if (!pcb)
-		return trace_error(-E_NOMEM);
-	t = tcp_pipe_new(pcb, ip, port);
-	if (!t) {
-		tcp_abort(pcb);
-		return trace_error(-E_NOMEM);
-	}
-	t->connect_by_ns = time_ns() + CONNECT_TIMEOUT_NS;
-	IP_ADDR4(&address, ip[0], ip[1], ip[2], ip[3]);
-	error = tcp_connect(pcb, &address, port, on_connected);
-	if (error != ERR_OK) {
-		pipe_close(&t->pipe, true);
-		return trace_error(error_of(error));
-	}
-	*pipe = &t->pipe;
-	return 0;
-}
-
-static err_t on_accepted(void *arg, struct tcp_pcb *pcb, err_t error)
-{
-	struct listener *listener = arg;
-	struct tcp_pipe *t;
-	u32 address;
-	u8 ip[4];
-
-	if (error != ERR_OK || !pcb)
-		return ERR_VAL;
-	address = ip4_addr_get_u32(ip_2_ip4(&pcb->remote_ip));
-	memcpy(ip, &address, 4);
-	t = tcp_pipe_new(pcb, ip, pcb->remote_port);
-	if (!t) {
-		tcp_abort(pcb);
-		return ERR_ABRT;
-	}
-	t->connected = true;
-	tcp_loss_start(&t->loss, pcb);
-	aborted = NULL;
-	if (!listener->accept(&t->pipe, ip) && t->used && t->pcb == pcb)
-		pipe_close(&t->pipe, true);
-	return aborted == pcb ? ERR_ABRT : ERR_OK;
-}
-
 void tcp_pipe_poll(void)
 {
 	for (u32 i = 0; i < PIPES_MAX; i++)
 		if (pipes[i].used && pipes[i].pcb && pipes[i].connected)
 			tcp_loss_poll(&pipes[i].loss, pipes[i].pcb);
-}
-
-int tcp_pipe_listen(u16 port, bool (*accept)(struct pipe *pipe, const u8 ip[4]))
-{
-	struct listener *listener = NULL;
-	struct tcp_pcb *pcb;
-
-	for (u32 i = 0; i < LISTENERS_MAX && !listener; i++)
-		if (!listeners[i].pcb)
-			listener = &listeners[i];
-	if (!listener)
-		return trace_error(-E_NOMEM);
-	pcb = tcp_new();
-	if (!pcb)
-		return trace_error(-E_NOMEM);
-	if (tcp_bind(pcb, IP_ANY_TYPE, port) != ERR_OK) {
-		tcp_abort(pcb);
-		return trace_error(-E_BUSY);
-	}
-	/* On success the first pcb is gone. */
-	listener->pcb = tcp_listen_with_backlog(pcb, PIPES_MAX);
-	if (!listener->pcb) {
-		tcp_abort(pcb);
-		return trace_error(-E_NOMEM);
-	}
-	listener->accept = accept;
-	tcp_arg(listener->pcb, listener);
-	tcp_accept(listener->pcb, on_accepted);
-	return 0;
 }
