@@ -25,7 +25,7 @@ struct net_frame {
 	u16 gso_size, gso_header_bytes;
 	/*
 	 * Set if a port may keep the frame's memory when it returns from deliver(): after keep(owner) it is left
-	 * alone until release(owner), and NET_FRAME_HEADROOM bytes before data are the port's to write. Spares the copy.
+	 * alone until release(owner), and NET_FRAME_HEADROOM bytes before data are the port's to write. Spares a copy.
 	 */
 	void (*keep)(void *owner);
 	void (*release)(void *owner);

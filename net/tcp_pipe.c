@@ -9,7 +9,7 @@
  * A peer that says nothing for KEEP_IDLE_MS + KEEP_COUNT * KEEP_INTERVAL_MS is dead: the probes make a live one say
  * something. How pipes come about is in tcp_open.c.
  */
-#include "net/tcp_pipe_internal.h"
+#include "net/tcp_pipe.h"
 
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
@@ -17,6 +17,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "net/net.h"
+#include "net/tcp_pipe_internal.h"
 
 #include "lwip/tcp.h"
 
