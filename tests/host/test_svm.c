@@ -852,6 +852,27 @@ static void test_tsc_aux(void **state)
 	assert_int_equal(svm_ops.set_msr(&vcpu, MSR_TSC_AUX, BIT(32)), -E_INVAL);
 }
 
+/* Whoever ran here before has left nothing in the branch predictor. */
+static void test_ibpb(void **state)
+{
+	struct vcpu other = { .vm = &vm, .xsave = xsave_area, .xcr0 = 1 };
+	struct vm_exit exited;
+
+	(void)state;
+	fake_msr_set(MSR_PRED_CMD, 0);
+	svm_features.ibpb = true;
+	assert_int_equal(svm_ops.vcpu_init(&other), 0);
+	enter_on(0);
+	assert_int_equal(msr_read(MSR_PRED_CMD), PRED_CMD_IBPB);
+	fake_msr_set(MSR_PRED_CMD, 0);
+	svm_ops.flush_tlb(&vcpu);
+	enter_on(0);
+	assert_int_equal(msr_read(MSR_PRED_CMD), 0);
+	svm_ops.vcpu_run(&other, &exited);
+	assert_int_equal(msr_read(MSR_PRED_CMD), PRED_CMD_IBPB);
+	svm_ops.vcpu_fini(&other);
+}
+
 #define QEMU(f) cmocka_unit_test_setup_teardown(f, setup_qemu, teardown)
 #define ALL(f) cmocka_unit_test_setup_teardown(f, setup_all, teardown)
 
@@ -887,6 +908,7 @@ int main(void)
 		QEMU(test_asid_cpus),
 		QEMU(test_clean_bits),
 		QEMU(test_tsc_aux),
+		QEMU(test_ibpb),
 	};
 
 	return cmocka_run_group_tests_name("svm", tests, NULL, NULL);

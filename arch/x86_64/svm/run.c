@@ -93,9 +93,14 @@ static void load_tsc_aux(struct svm_cpu *own, const struct svm_vcpu *sv)
 /* What an entry needs after anything but a usual exit of the same vCPU. */
 static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
 {
+	bool other = own->current != sv || sv->last_cpu != vcpu->cpu;
+
 	if (sv->last_cpu != vcpu->cpu)
 		change_cpu(sv, vcpu->cpu);
 	own->current = sv;
+	/* What one guest taught the CPU's branch predictor steers no other one (APM 2 3.2.9). */
+	if (other && svm_features.ibpb)
+		msr_write(MSR_PRED_CMD, PRED_CMD_IBPB);
 	prepare_tlb(own, sv);
 	load_tsc_aux(own, sv);
 	sv->attention &= ~(u32)(ATTENTION_FLUSH | ATTENTION_SWITCH);

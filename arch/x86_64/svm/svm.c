@@ -27,6 +27,7 @@ enum cpuid_svm_edx {
 #define CPUID_81_ECX_SVM BIT(2)
 #define CPUID_81_EDX_PAGES_1G BIT(26)
 #define CPUID_81_EDX_RDTSCP BIT(27)
+#define CPUID_88_EBX_IBPB BIT(12)
 
 enum vm_cr { VM_CR_LOCK = 1 << 3, VM_CR_SVMDIS = 1 << 4 };
 
@@ -81,6 +82,7 @@ static void features_read(void)
 {
 	struct cpuid_regs extended = cpuid_read(0x80000001u, 0);
 	struct cpuid_regs svm = cpuid_read(CPUID_SVM_LEAF, 0);
+	struct cpuid_regs speculation = cpuid_read(0x80000008u, 0);
 
 	svm_features = (struct svm_features){
 		.asids = svm.ebx,
@@ -90,6 +92,7 @@ static void features_read(void)
 		.pause_filter = svm.edx & CPUID_PAUSE_FILTER,
 		.rdtscp = extended.edx & CPUID_81_EDX_RDTSCP,
 		.pages_1g = extended.edx & CPUID_81_EDX_PAGES_1G,
+		.ibpb = speculation.ebx & CPUID_88_EBX_IBPB,
 	};
 }
 

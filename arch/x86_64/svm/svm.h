@@ -25,6 +25,7 @@ enum svm_msr {
 	MSR_SYSENTER_EIP = 0x176,
 	MSR_DEBUGCTL = 0x1d9,
 };
+enum { MSR_PRED_CMD = 0x49, PRED_CMD_IBPB = 1 };
 #define MSR_STAR 0xc0000081u
 #define MSR_LSTAR 0xc0000082u
 #define MSR_CSTAR 0xc0000083u
@@ -54,6 +55,7 @@ struct svm_features {
 	bool pause_filter;
 	bool rdtscp;
 	bool pages_1g;
+	bool ibpb;
 };
 extern struct svm_features svm_features;
 
