@@ -57,6 +57,8 @@ struct vm {
 
 	struct cpuid_policy *cpuid; /* what it was shown: vmm/cpuid.h */
 	u32 holds;              /* vm_hold: the policies on_poweroff... wait */
+	u64 restarted_ns;       /* in time_ns */
+	u32 quick_restarts;     /* one after the other */
 	u64 epoch;              /* of ownership: rises with every try to move it (migrate/) */
 	u32 doorbell;           /* set by vm_doorbell, atomically */
 	u32 want;               /* VM_WANT_*: asked for by a vCPU's CPU, done by the service CPU */

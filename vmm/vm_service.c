@@ -14,6 +14,10 @@
 #include "vmm/vm.h"
 #include "vmm/vm_internal.h"
 
+/* So many restarts, each so soon after the last one, and it is taken for a guest that can't start. */
+#define QUICK_RESTART_NS NS_PER_S
+#define QUICK_RESTARTS_MAX 10
+
 static void (*listener)(struct vm *vm, const char *what);
 
 void vm_set_listener(void (*event)(struct vm *vm, const char *what))
@@ -117,12 +121,30 @@ static void vm_end(struct vm *vm)
 	vm_destroy(vm);
 }
 
+/* It would go on for ever, and nobody could read anything else on the console. */
+static bool vm_restarts_too_often(struct vm *vm)
+{
+	u64 now_ns = time_ns();
+
+	if (now_ns - vm->restarted_ns < QUICK_RESTART_NS)
+		vm->quick_restarts++;
+	else
+		vm->quick_restarts = 0;
+	vm->restarted_ns = now_ns;
+	return vm->quick_restarts >= QUICK_RESTARTS_MAX;
+}
+
 /* In place: the guest keeps its id, its memory and its place in the list. */
 static void vm_restart(struct vm *vm)
 {
 	char why[VM_WHY_BYTES];
 	char what[VM_WHY_BYTES + 32];
 
+	if (vm_restarts_too_often(vm)) {
+		tell(vm, "restarts again and again: no more");
+		vm_end(vm);
+		return;
+	}
 	vm->want = 0;
 	vm->failing = 0;
 	vm->failure[0] = '\0';

@@ -33,7 +33,7 @@
 static struct vm *vm;
 static struct vcpu *vcpu;
 static char why[160];
-static char told[512];
+static char told[4096];
 
 static void listen(struct vm *guest, const char *what)
 {
@@ -226,6 +226,26 @@ static void test_restart(void **state)
 	fake_guest_store(vcpu, 0x300000, 8, 78);
 	fake_run();
 	assert_int_equal(peek(0x300000, 8), 78);
+}
+
+/* A guest that ends as soon as it starts: not for ever. Slow ones may go on. */
+static void test_restart_loop(void **state)
+{
+	struct vm_exit exit = { .kind = VM_EXIT_TRIPLE_FAULT };
+
+	(void)state;
+	for (u32 i = 0; i < 30; i++) {
+		fake_time_advance(2 * NS_PER_S);
+		fake_guest_exit(vcpu, &exit);
+		fake_run();
+		assert_ptr_equal(vm_find("web"), vm);
+	}
+	for (u32 i = 0; vm_find("web"); i++) {
+		assert_true(i < 30);
+		fake_guest_exit(vcpu, &exit);
+		fake_run();
+	}
+	assert_non_null(strstr(told, "web: restarts again and again: no more\n"));
 }
 
 static void test_restart_without_kernel(void **state)
@@ -584,6 +604,7 @@ int main(void)
 		TEST(test_refusals),    TEST(test_poweroff),
 		TEST(test_preserve),    TEST(test_held),
 		TEST(test_restart),     TEST(test_restart_without_kernel),
+		TEST(test_restart_loop),
 		TEST(test_pause),       TEST(test_nobody_there),
 		TEST(test_mmio),        TEST(test_undecodable),
 		TEST(test_faults),      TEST(test_msrs),
