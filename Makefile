@@ -68,7 +68,8 @@ CFLAGS_net := -Inet/lwip -isystem net/lwip/libc -isystem $(LWIP)/include
 CFLAGS_lwip = $(COMMON) $(INCLUDES) $(CFLAGS_net) -w
 
 # Relocations are the linker's daily bread; nasm before 2.16.03 has no such warning to switch off.
-NASMFLAGS := -f elf64 -g -F dwarf -Wall -Werror -w-unknown-warning -w-reloc -Iinclude/ -I./ $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG)
+NASM_WARNINGS := -Wall -Werror -w-unknown-warning -w-reloc
+NASMFLAGS := -f elf64 -g -F dwarf $(NASM_WARNINGS) -Iinclude/ -I./ $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG)
 
 LDFLAGS := -pie --no-dynamic-linker -nostdlib -Bsymbolic --gc-sections -z norelro -z nocombreloc -z noexecstack \
 	-z max-page-size=4096 --no-undefined -T linker.ld

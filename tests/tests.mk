@@ -73,7 +73,7 @@ check: | $(THIRD)/.setup-all
 TINY := $(patsubst tests/guests/tiny/%.asm,$(GUEST)/%.bin,$(sort $(wildcard tests/guests/tiny/*.asm)))
 $(GUEST)/%.bin: tests/guests/tiny/%.asm $(wildcard tests/guests/tiny/*.inc) | $(THIRD)/.setup-build
 	@mkdir -p $(@D)
-	$(Q)$(NASM) -f bin -Wall -Werror -Itests/guests/tiny/ $< -o $@
+	$(Q)$(NASM) -f bin $(NASM_WARNINGS) -Itests/guests/tiny/ $< -o $@
 
 guest: $(TINY)
 EMULATED := $(BUILD)/BOOTX64.EFI $(GUEST)/initrd.img $(TINY)
