@@ -149,23 +149,25 @@ static int check_header(struct loader *l)
 
 /* --- places in memory ------------------------------------------------------------------------- */
 
-/* Where the kernel prefers to be; else, if it can be moved, as low as its alignment lets it. */
+/*
+ * Where the kernel prefers to be. One that can be moved may be anywhere above: below, it moves itself
+ * there when it unpacks, so that memory must reach to there anyway.
+ */
 static int place_kernel(struct loader *l)
 {
 	u64 payload = l->kernel->bytes - setup_bytes(l);
 	u64 alignment = field(l, BP_ALIGNMENT, 4);
-	u64 preferred = field(l, BP_PREF_ADDRESS, 8);
 	u64 end = l->low_ram_end;
 
 	l->kernel_bytes = MAX(field(l, BP_INIT_SIZE, 4), payload);
-	l->kernel_gpa = preferred;
-	if (preferred >= HIGH_START && preferred < end && l->kernel_bytes <= end - preferred)
-		return 0;
-	if (field(l, BP_RELOCATABLE, 1) && alignment && !(alignment & (alignment - 1))) {
+	l->kernel_gpa = field(l, BP_PREF_ADDRESS, 8);
+	if (l->kernel_gpa > end)
+		return fail(l, -E_NOMEM, "%s does not fit: it wants to be at %#llx, the guest has %u MiB",
+			    l->vm->config.kernel, (unsigned long long)l->kernel_gpa, l->vm->config.memory_mib);
+	if (l->kernel_gpa < HIGH_START && field(l, BP_RELOCATABLE, 1) && alignment && !(alignment & (alignment - 1)))
 		l->kernel_gpa = ALIGN_UP(HIGH_START, alignment);
-		if (l->kernel_gpa < end && l->kernel_bytes <= end - l->kernel_gpa)
-			return 0;
-	}
+	if (l->kernel_gpa >= HIGH_START && l->kernel_gpa < end && l->kernel_bytes <= end - l->kernel_gpa)
+		return 0;
 	return fail(l, -E_NOMEM, "%s does not fit: it needs %llu MiB of memory, the guest has %u",
 		    l->vm->config.kernel, (unsigned long long)DIV_UP(l->kernel_gpa + l->kernel_bytes, MIB(1)),
 		    l->vm->config.memory_mib);
