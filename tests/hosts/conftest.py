@@ -66,7 +66,7 @@ class Pair:
         files = {"web.cfg": bed.guest_config(ip=GUEST_IP),
                  "race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes(),
-                 "small.cfg": bed.guest_config("small", 64, "52:54:00:77:01:03", "10.77.0.103")}
+                 "small.cfg": bed.guest_config("small", 96, "52:54:00:77:01:03", "10.77.0.103")}
         self.hosts = {name: bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
                       for number, (name, ip) in enumerate(PEERS.items(), 1)}
         self.alpha, self.beta = self.hosts["alpha"], self.hosts["beta"]

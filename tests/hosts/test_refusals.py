@@ -34,7 +34,7 @@ def test_peer_is_down(pair, segment):
 def test_not_allowed_by_the_peer(pair, new_host):
     """delta knows nobody: it takes no guest although alpha's side is willing."""
     delta = new_host("delta", "10.77.0.20", peers={"alpha": ALPHA_IP}, memory=512,
-                     files={"t.cfg": bed.guest_config("t", 64, "52:54:00:77:04:01", "10.77.0.140")}).boot()
+                     files={"t.cfg": bed.guest_config("t", 96, "52:54:00:77:04:01", "10.77.0.140")}).boot()
     delta.command("create t")
     refused(delta, "t", "alpha", r"t was not moved to alpha")
     assert "t" not in pair.alpha.guests()
@@ -53,7 +53,7 @@ def test_no_room(pair, new_host):
 
 def test_missing_cpu_feature(new_host):
     """A guest that was shown AVX2 does not move to a host without it."""
-    files = {"web.cfg": bed.guest_config("web", 64, "52:54:00:77:04:03", "10.77.0.142")}
+    files = {"web.cfg": bed.guest_config("web", 96, "52:54:00:77:04:03", "10.77.0.142")}
     poor = new_host("poor", "10.77.0.23", peers={"rich": "10.77.0.24"}, memory=512, cpu="max,avx2=off").boot()
     rich = new_host("rich", "10.77.0.24", peers={"poor": "10.77.0.23"}, memory=512, files=files).boot()
     rich.command("create web")
@@ -73,9 +73,9 @@ def test_name_and_mac_clashes(pair):
 def test_mac_clash(new_host):
     mac = "52:54:00:77:04:04"
     one = new_host("one", "10.77.0.25", peers={"two": "10.77.0.26"}, memory=512,
-                   files={"a.cfg": bed.guest_config("a", 64, mac, "10.77.0.143").replace("8000-", "8001-")}).boot()
+                   files={"a.cfg": bed.guest_config("a", 96, mac, "10.77.0.143").replace("8000-", "8001-")}).boot()
     two = new_host("two", "10.77.0.26", peers={"one": "10.77.0.25"}, memory=512,
-                   files={"b.cfg": bed.guest_config("b", 64, mac, "10.77.0.144")}).boot()
+                   files={"b.cfg": bed.guest_config("b", 96, mac, "10.77.0.144")}).boot()
     one.command("create a")
     two.command("create b")
     refused(one, "a", "two", f"guest b has the same MAC {mac}")
@@ -83,23 +83,22 @@ def test_mac_clash(new_host):
 
 def send_raw(target, source_ip, data, segment):
     """Sends bytes to the migration port from an address that this machine takes for the moment; returns the answer."""
+    answer = b""
     if source_ip:
         bed.run("ip", "address", "add", f"{source_ip}/24", "dev", segment.name)
     try:
         with socket.create_connection((target, PORT), timeout=20, source_address=(source_ip or bed.NODE_IP, 0)) as sock:
             sock.settimeout(30)
-            try:
-                sock.sendall(data)
-                sock.shutdown(socket.SHUT_WR)
-                answer = b""
-                while chunk := sock.recv(4096):
-                    answer += chunk
-                return answer
-            except ConnectionError:
-                return b""
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            while chunk := sock.recv(4096):
+                answer += chunk
+    except ConnectionError:
+        pass    # it was closed in our face
     finally:
         if source_ip:
             bed.run("ip", "address", "del", f"{source_ip}/24", "dev", segment.name)
+    return answer
 
 
 def test_strangers_are_turned_away(pair, segment):
