@@ -22,6 +22,7 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 GUEST = BUILD / "guest"
 
+TUN = "/dev/net/tun"
 NODE_IP = "10.77.0.254"
 PREFIX = 24
 BOOT_TIMEOUT_S = 120
@@ -32,10 +33,30 @@ class Trouble(Exception):
     """Something did not happen; the text says what, and where to look."""
 
 
+def check_tun():
+    """The hosts' NICs are TAPs: says what to type where those can't be made."""
+    if not os.path.exists(TUN):
+        raise Trouble(f"{TUN} is missing; as root, type:  modprobe tun   (in a container: give it the device)")
+    if not os.access(TUN, os.R_OK | os.W_OK):
+        raise Trouble(f"{TUN} is not open to you; as root, type:  chmod 666 {TUN}   (that is how Debian has it), "
+                      "or run this as root")
+
+
+def check_namespaces():
+    if run("unshare", "-rn", "true", check=False).returncode:
+        raise Trouble("this machine lets you make no network namespace; as root, type:  "
+                      "sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000   or run this as root")
+
+
 def enter_namespace():
     """Runs this program again inside its own user and network namespace, unless it is in one."""
     if os.environ.get("GODWIT_NAMESPACE") == "1":
         return
+    try:
+        check_tun()
+        check_namespaces()
+    except Trouble as why:
+        sys.exit(f"{Path(sys.argv[0]).stem}: FAIL {why}")
     os.environ["GODWIT_NAMESPACE"] = "1"
     os.execvp("unshare", ["unshare", "-rn", sys.executable, *sys.argv])
 
@@ -84,6 +105,7 @@ class Segment:
     def __init__(self, name="br0", mtu=1500):
         self.name = name
         self.taps = []
+        check_tun()
         run("ip", "link", "set", "lo", "up")
         run("ip", "link", "add", name, "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
         # A fixed address, or the bridge takes the lowest of its ports' and changes it as they come and go.
