@@ -147,7 +147,7 @@ void vcpu_inject_exception(struct vcpu *vcpu, u8 vector, bool has_error_code, u3
 		.vector = vector,
 	};
 
-	/* In real mode none is pushed (APM 2 8.2). */
+	/* In real mode none is pushed. */
 	if (has_error_code && hvm->get_cr(vcpu, 0) & CR0_PE) {
 		event.has_error_code = 1;
 		event.error_code = error_code;

@@ -22,6 +22,7 @@
 
 #define CPUID_1_ECX_XSAVE BIT(26)
 #define CPUID_XSAVE_LEAF 0xd
+#define CPUID_88_EBX_ERRPTR BIT(2) /* "XSaveErPtr": always saved and restored */
 
 #define LEGACY_AND_HEADER_BYTES 576 /* SDM 1 13.4 */
 #define FCW_AT_RESET 0x40           /* SDM 3 table 10-1; FNINIT makes it 0x37f */
@@ -33,6 +34,8 @@ static void *owners[CPUS_MAX];
 /* The same on all CPUs; written once by the boot CPU before others run guests. */
 static u64 features;
 static u32 area_bytes;
+/* XSAVE and XRSTOR leave the x87 error pointers alone while no exception is pending (CVE-2006-1056). */
+static bool pointers_stay;
 
 static void xcr0_write(u64 value)
 {
@@ -58,6 +61,8 @@ u64 fpu_features(void)
 	if (!(cpuid_read(1, 0).ecx & CPUID_1_ECX_XSAVE))
 		return 0;
 	regs = cpuid_read(CPUID_XSAVE_LEAF, 0);
+	pointers_stay = cpuid_read(0x80000000, 0).eax < 0x80000008 ||
+			!(cpuid_read(0x80000008, 0).ebx & CPUID_88_EBX_ERRPTR);
 	features = (regs.eax | (u64)regs.edx << 32) & SWITCHED;
 	/* All three or none (SDM 1 13.3). */
 	if ((features & XCR0_AVX512) != XCR0_AVX512)
@@ -97,6 +102,14 @@ void fpu_area_init(void *area)
 	memcpy(byte + XSTATE_BV_OFFSET, &xstate_bv, sizeof(xstate_bv));
 }
 
+/* Another guest's last x87 instruction and operand addresses give way to ours, which say nothing. */
+static void clear_error_pointers(void)
+{
+	static const u32 zero;
+
+	__asm__ volatile("fnclex; emms; fildl %0" : : "m"(zero));
+}
+
 void fpu_load(void *area, u64 xcr0)
 {
 	void **owner = &owners[cpu_self()->index];
@@ -107,6 +120,8 @@ void fpu_load(void *area, u64 xcr0)
 	xcr0_write(features);
 	if (*owner)
 		xsave(*owner);
+	if (pointers_stay)
+		clear_error_pointers();
 	xrstor(area);
 	if (xcr0 != features)
 		xcr0_write(xcr0);

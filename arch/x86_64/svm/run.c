@@ -98,7 +98,7 @@ static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
 	if (sv->last_cpu != vcpu->cpu)
 		change_cpu(sv, vcpu->cpu);
 	own->current = sv;
-	/* What one guest taught the CPU's branch predictor steers no other one (APM 2 3.2.9). */
+	/* What one guest taught the CPU's branch predictor steers no other one. */
 	if (other && svm_features.ibpb)
 		msr_write(MSR_PRED_CMD, PRED_CMD_IBPB);
 	prepare_tlb(own, sv);
