@@ -48,6 +48,7 @@ typedef u64 gpa_t; /* guest physical address */
 #define aligned(n) __attribute__((aligned(n)))
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
 #define unused __attribute__((unused))
+#define noinline __attribute__((noinline))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -261,7 +261,7 @@ void cpuid_policy_build(struct cpuid_policy *policy, u32 vcpus)
 /* --- the instruction -------------------------------------------------------------------------- */
 
 /* Of XSAVE's area for what XCR0 enables now: by the components' offsets, or compacted (SDM 1 13.4.3). */
-static u32 xsave_area(const struct cpuid_policy *policy, u64 xcr0, bool compact)
+static noinline u32 xsave_area(const struct cpuid_policy *policy, u64 xcr0, bool compact)
 {
 	u32 bytes = XSAVE_FIXED_BYTES;
 
@@ -283,21 +283,32 @@ static u32 xsave_area(const struct cpuid_policy *policy, u64 xcr0, bool compact)
 	return bytes;
 }
 
+/* Leaf 1: the APIC ID, and what CR4 says. */
+static void answer_identity(struct vcpu *vcpu)
+{
+	u64 *gpr = vcpu->regs.gpr;
+
+	gpr[GPR_RBX] |= vcpu->index << 24;
+	if (hvm->get_cr(vcpu, 4) & CR4_OSXSAVE)
+		gpr[GPR_RCX] |= LEAF1_ECX_OSXSAVE;
+}
+
 /* Leaf 0xb: threads (one), then cores. */
-static struct cpuid_regs cpuid_topology(const struct vcpu *vcpu, u32 subleaf)
+static noinline void answer_topology(struct vcpu *vcpu, u32 subleaf)
 {
 	u32 vcpus = vcpu->vm->cpuid->vcpus;
-	struct cpuid_regs out = { .ecx = subleaf & 0xff, .edx = vcpu->index };
+	u64 *gpr = vcpu->regs.gpr;
 
+	gpr[GPR_RCX] = subleaf & 0xff;
+	gpr[GPR_RDX] = vcpu->index;
 	if (subleaf == 0) {
-		out.ebx = 1;
-		out.ecx |= 1 << 8;
+		gpr[GPR_RBX] = 1;
+		gpr[GPR_RCX] |= 1 << 8;
 	} else if (subleaf == 1) {
-		out.eax = topology_shift(vcpus);
-		out.ebx = vcpus;
-		out.ecx |= 2 << 8;
+		gpr[GPR_RAX] = topology_shift(vcpus);
+		gpr[GPR_RBX] = vcpus;
+		gpr[GPR_RCX] |= 2 << 8;
 	}
-	return out;
 }
 
 static bool has_subleaves(u32 leaf)
@@ -305,26 +316,49 @@ static bool has_subleaves(u32 leaf)
 	return leaf == 4 || leaf == 7 || leaf == 0xd;
 }
 
-struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, u32 leaf, u32 subleaf)
+static noinline const struct cpuid_entry *search(const struct cpuid_policy *policy, u32 leaf, u32 subleaf, u8 *hint)
+{
+	static const struct cpuid_entry nothing;
+	const struct cpuid_entry *entry = find(policy, leaf, has_subleaves(leaf) ? subleaf : 0);
+
+	if (!entry)
+		return &nothing;
+	*hint = (u8)(entry - policy->entries);
+	return entry;
+}
+
+/*
+ * The entry, where it was found the last time; else by a search. A hint is only a place among the
+ * policy's entries to look at: the entry itself says what it is.
+ */
+static const struct cpuid_entry *lookup(struct vcpu *vcpu, u32 leaf, u32 subleaf)
 {
 	const struct cpuid_policy *policy = vcpu->vm->cpuid;
-	const struct cpuid_entry *entry;
-	struct cpuid_regs out;
+	u8 *hint = &vcpu->cpuid_hints[(leaf + (leaf >> 27) + 8 * subleaf) % CPUID_HINTS];
+	const struct cpuid_entry *entry = &policy->entries[*hint];
 
-	if (leaf == 0xb)
-		return cpuid_topology(vcpu, subleaf);
-	entry = find(policy, leaf, has_subleaves(leaf) ? subleaf : 0);
-	if (!entry)
-		return (struct cpuid_regs){ 0 };
-	out = (struct cpuid_regs){ entry->eax, entry->ebx, entry->ecx, entry->edx };
-	if (leaf == 1) {
-		out.ebx |= vcpu->index << 24;
-		if (hvm->get_cr(vcpu, 4) & CR4_OSXSAVE)
-			out.ecx |= (u32)LEAF1_ECX_OSXSAVE;
-	} else if (leaf == 0xd && subleaf < 2 && entry->eax) {
-		out.ebx = xsave_area(policy, vcpu->xcr0, subleaf == 1);
-	}
-	return out;
+	if (likely(entry->leaf == leaf && (entry->subleaf == subleaf || !has_subleaves(leaf))))
+		return entry;
+	return search(policy, leaf, subleaf, hint);
+}
+
+void cpuid_execute(struct vcpu *vcpu)
+{
+	u64 *gpr = vcpu->regs.gpr;
+	u32 leaf = (u32)gpr[GPR_RAX];
+	u32 subleaf = (u32)gpr[GPR_RCX];
+	const struct cpuid_entry *entry = lookup(vcpu, leaf, subleaf);
+
+	gpr[GPR_RAX] = entry->eax;
+	gpr[GPR_RBX] = entry->ebx;
+	gpr[GPR_RCX] = entry->ecx;
+	gpr[GPR_RDX] = entry->edx;
+	if (leaf == 1)
+		answer_identity(vcpu);
+	else if (leaf == 0xb)
+		answer_topology(vcpu, subleaf);
+	else if (leaf == 0xd && subleaf < 2 && entry->eax)
+		gpr[GPR_RBX] = xsave_area(vcpu->vm->cpuid, vcpu->xcr0, subleaf == 1);
 }
 
 u32 cpuid_policy_word(const struct cpuid_policy *policy, enum cpuid_word word)

@@ -34,8 +34,8 @@ void cpuid_policy_build(struct cpuid_policy *policy, u32 vcpus);
  * sha_ni"); -E_INVAL: no policy that cpuid_policy_build could have made.
  */
 int must_check cpuid_policy_check(const struct cpuid_policy *policy, char *why, size_t why_bytes);
-/* The CPUID instruction on this vCPU. */
-struct cpuid_regs cpuid_guest(const struct vcpu *vcpu, u32 leaf, u32 subleaf);
+/* The CPUID instruction: leaf and subleaf in EAX and ECX, the answer in EAX, EBX, ECX, EDX. */
+void cpuid_execute(struct vcpu *vcpu);
 
 /* The registers that hold feature bits. */
 enum cpuid_word {

@@ -28,42 +28,42 @@ static void raise_gp(struct vcpu *vcpu)
 	vcpu_inject_exception(vcpu, VECTOR_GP, true, 0);
 }
 
-/* Outside of 64-bit mode EIP wraps around. */
-static u64 next_rip(const struct vcpu *vcpu, u32 len)
+/* Of an instruction whose length nobody knows, or at the end of 4 GiB: outside of 64-bit mode EIP wraps around. */
+static noinline void finish_odd_insn(struct vcpu *vcpu, u32 len)
 {
-	u64 rip = vcpu->regs.rip + len;
 	struct paging_mode mode;
 
-	if (likely(!((rip ^ vcpu->regs.rip) >> 32)))
-		return rip;
+	if (!len && emulate_length(vcpu, &len))
+		return;
+	vcpu->regs.rip += len;
 	hvm->get_mode(vcpu, &mode);
-	return mode.efer & EFER_LMA && mode.cs.attr & SEGMENT_L ? rip : (u32)rip;
+	if (!(mode.efer & EFER_LMA) || !(mode.cs.attr & SEGMENT_L))
+		vcpu->regs.rip = (u32)vcpu->regs.rip;
+	hvm->insn_done(vcpu);
 }
 
 /* The instruction was done: on to the next. */
 static void finish_insn(struct vcpu *vcpu, const struct vm_exit *exit)
 {
-	u32 len = exit->insn_len;
+	u64 rip = vcpu->regs.rip + exit->insn_len;
 
-	if (unlikely(!len) && emulate_length(vcpu, &len))
+	if (unlikely(!exit->insn_len || (rip ^ vcpu->regs.rip) >> 32)) {
+		finish_odd_insn(vcpu, exit->insn_len);
 		return;
-	vcpu->regs.rip = next_rip(vcpu, len);
+	}
+	vcpu->regs.rip = rip;
 	hvm->insn_done(vcpu);
 }
 
-static void exit_cpuid(struct vcpu *vcpu, const struct vm_exit *exit)
-{
-	u64 *gpr = vcpu->regs.gpr;
-	struct cpuid_regs out = cpuid_guest(vcpu, (u32)gpr[GPR_RAX], (u32)gpr[GPR_RCX]);
+/* --- one function for each kind; none inlined, or the usual exits would save registers for all of them */
 
-	gpr[GPR_RAX] = out.eax;
-	gpr[GPR_RBX] = out.ebx;
-	gpr[GPR_RCX] = out.ecx;
-	gpr[GPR_RDX] = out.edx;
+static noinline void exit_cpuid(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	cpuid_execute(vcpu);
 	finish_insn(vcpu, exit);
 }
 
-static void exit_io(struct vcpu *vcpu, const struct vm_exit *exit)
+static noinline void exit_io(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	u64 *rax = &vcpu->regs.gpr[GPR_RAX];
 	unsigned int size = exit->io.size;
@@ -82,7 +82,7 @@ static void exit_io(struct vcpu *vcpu, const struct vm_exit *exit)
 	hvm->insn_done(vcpu);
 }
 
-static void exit_msr_read(struct vcpu *vcpu, const struct vm_exit *exit)
+static noinline void exit_msr_read(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	u64 value;
 
@@ -95,7 +95,7 @@ static void exit_msr_read(struct vcpu *vcpu, const struct vm_exit *exit)
 	finish_insn(vcpu, exit);
 }
 
-static void exit_msr_write(struct vcpu *vcpu, const struct vm_exit *exit)
+static noinline void exit_msr_write(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	if (msr_guest_write(vcpu, exit->msr.index, exit->msr.value)) {
 		raise_gp(vcpu);
@@ -135,7 +135,7 @@ static int write_cr(struct vcpu *vcpu, u8 cr, u64 value)
 	return 0;
 }
 
-static void exit_cr_write(struct vcpu *vcpu, const struct vm_exit *exit)
+static noinline void exit_cr_write(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	if (write_cr(vcpu, exit->cr.cr, exit->cr.value)) {
 		raise_gp(vcpu);
@@ -144,7 +144,7 @@ static void exit_cr_write(struct vcpu *vcpu, const struct vm_exit *exit)
 	finish_insn(vcpu, exit);
 }
 
-static void exit_xsetbv(struct vcpu *vcpu, const struct vm_exit *exit)
+static noinline void exit_xsetbv(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	struct paging_mode mode;
 
@@ -159,7 +159,7 @@ static void exit_xsetbv(struct vcpu *vcpu, const struct vm_exit *exit)
 	finish_insn(vcpu, exit);
 }
 
-static void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
+static noinline void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	finish_insn(vcpu, exit);
 	/* The run loop looks for a reason to wake, after a fence, before it gives the CPU away. */
@@ -167,20 +167,20 @@ static void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
 	vcpu_look(vcpu);
 }
 
-static void exit_hypercall(struct vcpu *vcpu, const struct vm_exit *exit)
+static noinline void exit_hypercall(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	vcpu->regs.gpr[GPR_RAX] = HYPERCALL_ENOSYS;
 	finish_insn(vcpu, exit);
 }
 
-static void exit_triple_fault(struct vcpu *vcpu)
+static noinline void exit_triple_fault(struct vcpu *vcpu)
 {
 	/* A machine resets then (SDM 3 6.15, #DF). */
 	log_info("%s: triple fault at %#llx: reset", vcpu->vm->config.name, (unsigned long long)vcpu->regs.rip);
 	vm_want(vcpu->vm, VM_WANT_REBOOT);
 }
 
-static void exit_stop(struct vcpu *vcpu, const struct vm_exit *exit, const char *what)
+static noinline void exit_stop(struct vcpu *vcpu, const struct vm_exit *exit, const char *what)
 {
 	vm_fail(vcpu->vm, "%s at rip %#llx: code %#llx, %#llx, %#llx", what, (unsigned long long)vcpu->regs.rip,
 		(unsigned long long)exit->raw.code, (unsigned long long)exit->raw.info1,

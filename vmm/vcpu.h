@@ -21,6 +21,8 @@ enum vcpu_request {
 /* Waits for: nothing, an interrupt (HLT), INIT/SIPI. */
 enum vcpu_activity { VCPU_ACTIVE, VCPU_HALTED, VCPU_WAIT_SIPI };
 
+#define CPUID_HINTS 32
+
 struct vcpu {
 	struct vm *vm;
 	u32 index;              /* in the guest; also its APIC ID */
@@ -38,6 +40,7 @@ struct vcpu {
 	u64 tsc_adjust;         /* IA32_TSC_ADJUST: on top of vm->tsc_offset */
 	struct msr_file *msrs;  /* MSRs that are mere storage: vmm/msr.c */
 	u64 pvclock_msr, pvclock_wall_msr;
+	u8 cpuid_hints[CPUID_HINTS]; /* vmm/cpuid.c: where its answers were in the policy */
 	u64 exits;
 	u64 exits_by_kind[24];
 	u64 run_ns;             /* time given to it */

@@ -274,6 +274,49 @@ static void test_cpuid_hidden(void **state)
 	assert_int_equal(cr4_allowed(&policy) & (CR4_LA57 | CR4_PKE), 0);
 }
 
+static struct cpuid_regs cpuid_guest(struct vcpu *vcpu, u32 leaf, u32 subleaf)
+{
+	u64 *gpr = vcpu->regs.gpr;
+
+	gpr[GPR_RAX] = leaf | 0xabcd00000000;
+	gpr[GPR_RCX] = subleaf | 0xabcd00000000;
+	cpuid_execute(vcpu);
+	for (u32 i = GPR_RAX; i <= GPR_RBX; i++)
+		assert_int_equal(gpr[i] >> 32, 0);
+	return (struct cpuid_regs){ (u32)gpr[GPR_RAX], (u32)gpr[GPR_RBX], (u32)gpr[GPR_RCX], (u32)gpr[GPR_RDX] };
+}
+
+/* Wherever the hints point to, the answer is that of a search. */
+static void test_cpuid_hints(void **state)
+{
+	static const u32 leaves[] = { 0, 1, 2, 3, 4, 6, 7, 8, 0xb, 0xd, 0xe, 0x40000000, 0x40000001, 0x80000000,
+				      0x80000001, 0x80000004, 0x80000008, 0x80000009, ~0u };
+	struct vm_config config;
+	struct vcpu *vcpu;
+	struct vm *vm;
+
+	(void)state;
+	fake_vm_config(&config, "cpuid", 16);
+	vm = make(&config, 0);
+	vcpu = vm->vcpus[0];
+	for (u32 i = 0; i < ARRAY_SIZE(leaves); i++) {
+		for (u32 subleaf = 0; subleaf < 10; subleaf++) {
+			struct cpuid_regs want;
+
+			memset(vcpu->cpuid_hints, 0, sizeof(vcpu->cpuid_hints));
+			want = cpuid_guest(vcpu, leaves[i], subleaf);
+			for (u32 hint = 0; hint < vm->cpuid->count; hint++) {
+				struct cpuid_regs got;
+
+				memset(vcpu->cpuid_hints, (int)hint, sizeof(vcpu->cpuid_hints));
+				got = cpuid_guest(vcpu, leaves[i], subleaf);
+				assert_memory_equal(&got, &want, sizeof(got));
+			}
+		}
+	}
+	vm_destroy(vm);
+}
+
 static void test_cpuid_instruction(void **state)
 {
 	struct vm_config config;
@@ -378,7 +421,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_acpi),        TEST(test_iasl),          TEST(test_zero_page),
 		TEST(test_bad_kernels), TEST(test_initrd_too_big), TEST(test_cpuid_hidden),
-		TEST(test_cpuid_instruction), TEST(test_cpuid_peer), TEST(test_cpuid_hostile),
+		TEST(test_cpuid_instruction), TEST(test_cpuid_hints), TEST(test_cpuid_peer), TEST(test_cpuid_hostile),
 		TEST(test_xsave),
 	};
 
