@@ -82,12 +82,16 @@ static void draw(const struct migrate_progress *p)
 	u64 total_mib = p->pages_total * PAGE_SIZE / MIB(1);
 
 	terminal_printf(TERMINAL_CLEAR_LINE "%s -> %s  ", p->guest, p->peer);
-	if (p->step != MIGRATE_ROUNDS) {
+	if (p->step != MIGRATE_ROUNDS && (p->live || p->step != MIGRATE_FINAL)) {
 		terminal_puts(step_name(p->step));
 		return;
 	}
-	terminal_printf("round %u  %llu/%llu MiB  %llu MB/s", p->round, (unsigned long long)done_mib,
-			(unsigned long long)total_mib, (unsigned long long)(p->bytes_per_s / 1000000));
+	if (p->live)
+		terminal_printf("round %u  ", p->round);
+	else
+		terminal_puts("paused  ");
+	terminal_printf("%llu/%llu MiB  %llu MB/s", (unsigned long long)done_mib, (unsigned long long)total_mib,
+			(unsigned long long)(p->bytes_per_s / 1000000));
 	if (p->live)
 		terminal_printf("  dirty %s pages/s  downtime est. %llu ms",
 				format_count(rate, sizeof(rate), p->dirty_pages_per_s),
