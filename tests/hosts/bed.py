@@ -231,9 +231,10 @@ vif = ['mac={mac}']
 
 
 def guest_config(name="web", memory=256, mac="52:54:00:77:01:01", ip="10.77.0.101", extra=""):
-    """The text of a guest's NAME.cfg that boots the stock kernel with the test's initrd."""
+    """The text of a guest's NAME.cfg that boots the stock kernel with the test's initrd; without ip it asks DHCP."""
     uuid = "6d6f7665-6d65-4d6f-8000-" + mac.replace(":", "")
-    return GUEST_CONFIG.format(name=name, memory=memory, mac=mac, uuid=uuid, extra=f"ip={ip}/{PREFIX} hostname={name} {extra}")
+    address = f"ip={ip}/{PREFIX} " if ip else ""
+    return GUEST_CONFIG.format(name=name, memory=memory, mac=mac, uuid=uuid, extra=f"{address}hostname={name} {extra}")
 
 
 class Host:

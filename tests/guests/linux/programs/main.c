@@ -76,6 +76,8 @@ int main(int argc, char **argv)
 		return dirty_main(argc, argv);
 	if (!strcmp(name, "memcheck"))
 		return memcheck_main(argc, argv);
-	fprintf(stderr, "%s: call me count, dirty or memcheck\n", name);
+	if (!strcmp(name, "frame"))
+		return frame_main(argc, argv);
+	fprintf(stderr, "%s: call me count, dirty, frame or memcheck\n", name);
 	return 2;
 }

@@ -8,6 +8,7 @@
 
 int count_main(int argc, char **argv);
 int dirty_main(int argc, char **argv);
+int frame_main(int argc, char **argv);
 int memcheck_main(int argc, char **argv);
 
 /* Set by SIGINT, SIGTERM and SIGHUP: say the verdict and go. */
