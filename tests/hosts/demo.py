@@ -37,7 +37,7 @@ class Narrator:
 
     def _follow(self):
         shown = ""
-        while not self.done.wait(0.1):
+        while not self.done.wait(0.1 if INK else 1):
             lines = self.host.line.text[self.start:].splitlines()
             lines = [line.strip() for line in lines if " -> " in line]
             if lines and lines[-1] != shown:
@@ -60,7 +60,7 @@ def move(kind, source, target, pinger):
     finally:
         narrator.stop()
     say(f"      web runs on {target.name}: {figures['total_s']} s in all, {figures['downtime_ms']} ms down, "
-        f"{figures['rounds']} rounds, {figures['sent_mb']} MB sent for {figures['memory_mib']} MiB")
+        f"{figures['rounds']} round{'s' if figures['rounds'] > 1 else ''}, {figures['sent_mb']} MB sent for {figures['memory_mib']} MiB")
     return begin, figures
 
 

@@ -15,6 +15,8 @@ PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 def main():
     if not shutil.which("tmux"):
         sys.exit("make run needs tmux: tools/setup installs it (as root), or: apt install tmux")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        sys.exit("make run wants a terminal")
     bed.enter_namespace()
     segment = bed.Segment()
     shutil.rmtree(OUT, ignore_errors=True)
