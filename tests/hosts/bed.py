@@ -491,7 +491,9 @@ class Pinger:
 
     def gap_ms(self, since=0.0):
         """The longest time between two answers after `since` (time.time()), less the interval itself."""
-        times = sorted(at for at, _, _ in self.answers if at >= since)
+        times = sorted(at for at, _, _ in self.answers)
+        # From the last answer before it: the guest may have stopped before it answered again.
+        times = times[max(0, sum(at < since for at in times) - 1):]
         if len(times) < 2:
             raise Trouble(f"ping got {len(times)} answers")
         return max(0.0, max(later - earlier for earlier, later in zip(times, times[1:])) - self.interval_s) * 1000
