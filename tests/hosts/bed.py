@@ -343,6 +343,10 @@ class Host:
     def free_pages(self):
         return int(re.search(r"free_pages\s*: (\d+)", self.command("info")).group(1))
 
+    def wait_pages(self, wanted):
+        """Until that many pages are free again: a connection that was refused lingers for a few seconds."""
+        until(lambda: self.free_pages() == wanted, f"{self.name} to have its {wanted} pages back")
+
     def guests(self):
         """{name: state} as `list` says."""
         found = {}

@@ -6,7 +6,7 @@ import pytest
 
 import bed
 from conftest import GUEST_IP
-from test_migrate import assert_at, move, wait_pages
+from test_migrate import assert_at, move
 
 # Fault points that hold the protocol (migrate/), and who holds. Before the source sends COMMIT it keeps the guest.
 BEFORE_COMMIT = ["send.connect", "recv.hello", "send.rounds", "recv.memory", "send.final", "send.end", "send.commit"]
@@ -35,7 +35,7 @@ def test_link_cut_before_commit(pair, segment, step):
     assert pair.alpha.guests()["web"] == "running"
     assert "ok" in bed.ssh(GUEST_IP, "echo ok")
     segment.link(pair.beta.tap, True)
-    wait_pages(pair.beta, free)
+    pair.beta.wait_pages(free)
     assert_at(pair, "alpha")
     move(pair, "alpha", "beta", "--live")
 

@@ -74,7 +74,7 @@ def test_localhost(pair):
         assert session.unbroken(), session.lines[-5:]
     finally:
         session.close()
-    assert host.free_pages() == before
+    host.wait_pages(before)
 
 
 def test_ten_moves_under_load(pair):
@@ -194,7 +194,7 @@ def test_cancel_in_each_state(pair, step):
     holder.command("fault --clear")
     assert_at(pair, "alpha")
     assert "ok" in bed.ssh(GUEST_IP, "echo ok")
-    wait_pages(pair.beta, free)
+    pair.beta.wait_pages(free)
     move(pair, "alpha", "beta", "--live")
 
 
@@ -216,7 +216,3 @@ def test_too_late_to_cancel(pair):
     pair.beta.command("fault --clear")
     pair.alpha.expect(r"web runs on beta", 30)
     assert_at(pair, "beta")
-
-
-def wait_pages(host, wanted):
-    bed.until(lambda: host.free_pages() == wanted, f"{host.name} to have its {wanted} pages back")
