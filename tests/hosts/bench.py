@@ -136,13 +136,13 @@ LINUX_EXTRA = "console=ttyS0 ip={ip}/24 hostname={name}"
 
 
 def link_tcp(segment):
-    """Plain TCP between two Linux machines on the same emulated NIC and bridge."""
+    """Plain TCP between two Linux machines on the same emulated NIC and bridge (one CPU: with two, TCG stalls Linux's RCU)."""
     machines = []
     try:
         for number, name in ((50, "linux1"), (51, "linux2")):
             tap = f"tap-{name}"
             segment.add_tap(tap)
-            words = [bed.qemu_program(), "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "512",
+            words = [bed.qemu_program(), "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1", "-m", "512",
                      "-nodefaults", "-display", "none", "-kernel", bed.GUEST / "vmlinuz", "-initrd", bed.GUEST / "initrd.img",
                      "-append", LINUX_EXTRA.format(ip=f"10.77.0.{number}", name=name), "-serial", f"file:{OUT}/{name}.log",
                      "-netdev", f"tap,id=n,ifname={tap},script=no,downscript=no",
