@@ -72,7 +72,8 @@ def wait_for(what, condition, timeout=30):
 
 def ping(ip, *options, count=5):
     """How many of count pings were answered; nothing may come twice."""
-    said = bed.run("ping", "-n", "-c", count, "-i", "0.05", "-W", "2", *options, ip, check=False).stdout
+    # Long to wait for the last: on a busy machine an answer may be late, but none is lost.
+    said = bed.run("ping", "-n", "-c", count, "-i", "0.05", "-W", "10", *options, ip, check=False).stdout
     assert "DUP" not in said and "wrong" not in said, said
     return int(re.search(r"(\d+) received", said).group(1))
 
@@ -157,6 +158,7 @@ def test_nic(new_host, dhcp, segment, kind):
     config = "name = 'solo'\naddress = 'dhcp'\nguests = ['web.cfg']\n"
     host = new_host(nic=NICS[kind], config=config, files={"web.cfg": bed.guest_config(memory=128, ip=None)}, memory=512).boot()
     ip = wait_for("address of the host", lambda: address_of(host))
+    wait_for("answer of the host", lambda: ping(ip, "-w", "2", count=1))
     assert ip.startswith("10.77.0.6") or ip.startswith("10.77.0.7")
     assert ping(ip) == 5 and ping(ip, "-s", 1472, "-M", "do") == 5
     host.line.send("console web\r")
@@ -170,16 +172,16 @@ def test_nic(new_host, dhcp, segment, kind):
     with nobody_complains(guest), frames.Sniffer(host.tap) as sniffer:
         iperf(guest, 20)
         iperf(guest, 40, "-R")
-    assert sniffer.faults == [] and sniffer.seen > 1000
+    assert sniffer.faults == [] and sniffer.seen > 300    # of up to 64 KiB
     assert bool(sniffer.large) == bool(sniffer.partial) == (kind == "virtio")
     before = host.free_pages()
     host.qmp("set_link", name="net0", up=False)
     wait_for("link down", lambda: "link down" in host.command("net"), 5)
-    assert ping(ip, count=2) == 0
+    assert ping(ip, "-w", "2", count=2) == 0
     host.qmp("set_link", name="net0", up=True)
     wait_for("link up", lambda: "link up" in host.command("net"), 5)
-    wait_for("answer of the host", lambda: ping(ip, count=1), 20)
-    wait_for("answer of the guest", lambda: ping(guest, count=1), 20)
+    wait_for("answer of the host", lambda: ping(ip, "-w", "2", count=1), 20)
+    wait_for("answer of the guest", lambda: ping(guest, "-w", "2", count=1), 20)
     wait_for("renewal of the host's lease", lambda: dhcp.grants(ip) >= 2, 30)
     assert address_of(host) == ip
     host.wait_pages(before)
@@ -199,6 +201,7 @@ def test_jumbo(new_host, segment, nic):
         assert "MTU 9000" in host.command("net")
         host.command("create web")
         bed.wait_guest(JUMBO_IP)
+        wait_for("answer of the host: its link comes up after its prompt", lambda: ping(host.ip, "-w", "2", count=1))
         for ip in (host.ip, JUMBO_IP):
             assert ping(ip) == 5 and ping(ip, "-M", "do", "-s", 8900) == 5
         serve_iperf(JUMBO_IP)
@@ -222,7 +225,7 @@ def test_ping_and_tcp(pair, segment):
     with nobody_complains(GUEST_IP), frames.Sniffer(pair.alpha.tap) as sniffer:
         print("to the guest", iperf(GUEST_IP, 200), "MB/s")
         print("from the guest", iperf(GUEST_IP, 200, "-R"), "MB/s")
-    assert sniffer.faults == [] and sniffer.seen > 1000 and sniffer.large
+    assert sniffer.faults == [] and sniffer.seen > 300 and sniffer.large
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is refused, by name, before any memory is sent; the guest runs on at the source and the peer keeps nothing."""
+import errno
 import re
 import socket
 import struct
@@ -93,8 +94,10 @@ def send_raw(target, source_ip, data, segment):
             sock.shutdown(socket.SHUT_WR)
             while chunk := sock.recv(4096):
                 answer += chunk
-    except ConnectionError:
-        pass    # it was closed in our face
+    except OSError as why:
+        # It was closed in our face, perhaps before we had sent all.
+        if not isinstance(why, ConnectionError) and why.errno != errno.ENOTCONN:
+            raise
     finally:
         if source_ip:
             bed.run("ip", "address", "del", f"{source_ip}/24", "dev", segment.name)
