@@ -26,12 +26,19 @@ static const struct {
 	{ RECORD_ABORT, "ABORT" },
 };
 
-const char *record_name(u16 type)
+static const char *known_name(u16 type)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (names[i].type == type)
 			return names[i].name;
-	return "unknown";
+	return NULL;
+}
+
+const char *record_name(u16 type)
+{
+	const char *name = known_name(type);
+
+	return name ? name : "unknown";
 }
 
 void stream_init(struct stream *s, struct pipe *pipe, const struct record_rule *rules, void *body, u32 body_bytes)
@@ -120,6 +127,14 @@ static bool skipping(const struct stream *s)
 	return true;
 }
 
+/* What is gathered before a record is handed out: all of it, but for pages. */
+static u32 gather_bytes(const struct stream *s)
+{
+	if (s->header.type == RECORD_PAGE)
+		return HEADER + sizeof(struct wire_page);
+	return (u32)(HEADER + ALIGN_UP(s->header.length, STREAM_ALIGN));
+}
+
 /* The header is there: may such a record come now, and can its body be taken? */
 static int check_header(struct stream *s)
 {
@@ -134,7 +149,8 @@ static int check_header(struct stream *s)
 	while (rule->type && rule->type != h->type)
 		rule++;
 	if (rule->type == 0) {
-		if (!(h->flags & RECORD_OPTIONAL))
+		/* Only what a reader does not know is optional to it. */
+		if (!(h->flags & RECORD_OPTIONAL) || known_name(h->type))
 			return broken(s, "a record of type %u (%s) is not known or not expected here", h->type,
 				      record_name(h->type));
 		if (h->length > STREAM_SKIP_MAX)
@@ -144,17 +160,9 @@ static int check_header(struct stream *s)
 	if (h->length < rule->min || h->length > rule->max)
 		return broken(s, "a %s record has %u bytes, which is not between %u and %u", record_name(h->type),
 			      h->length, rule->min, rule->max);
-	if (h->type != RECORD_PAGE && ALIGN_UP(h->length, STREAM_ALIGN) > s->body_bytes)
+	if (gather_bytes(s) - HEADER > s->body_bytes)
 		return broken(s, "a %s record of %u bytes is more than was announced", record_name(h->type), h->length);
 	return 0;
-}
-
-/* What is gathered before a record is handed out: all of it, but for pages. */
-static u32 gather_bytes(const struct stream *s)
-{
-	if (s->header.type == RECORD_PAGE)
-		return HEADER + sizeof(struct wire_page);
-	return (u32)(HEADER + ALIGN_UP(s->header.length, STREAM_ALIGN));
 }
 
 static void take(struct stream *s, size_t bytes)

@@ -137,6 +137,20 @@ static void test_kept_bodies(unused void **state)
 	assert_non_null(strstr(far.why, "more than was announced"));
 }
 
+/* All the room is taken by kept bodies: a PAGE's number has none either. */
+static void test_no_room_for_a_page(unused void **state)
+{
+	u8 head[24] aligned(8);
+
+	memset(body, 0x77, sizeof(body));
+	far.body_bytes = 0;
+	assert_int_equal(record_seal_pages(&near, head, 77, 1), 24);
+	near.pipe->ops->put(near.pipe, head, sizeof(head));
+	assert_int_equal(stream_read(&far), -E_PROTO);
+	assert_non_null(strstr(far.why, "more than was announced"));
+	assert_int_equal(body[0], 0x77);
+}
+
 static void test_every_bit_counts(unused void **state)
 {
 	u8 record[64] aligned(8);
@@ -197,6 +211,13 @@ static void test_unknown_optional(unused void **state)
 	put_header(RECORD_ZERO, 0, 16, 2);
 	assert_int_equal(stream_read(&far), 0);
 	assert_int_equal(far.header.type, RECORD_ZERO);
+}
+
+/* Optional is for types that this version does not know. */
+static void test_known_but_optional(unused void **state)
+{
+	put_header(RECORD_COMMIT, RECORD_OPTIONAL, 16, 0);
+	expect_broken("COMMIT");
 }
 
 static void test_optional_too_long(unused void **state)
@@ -271,10 +292,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_room, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_pages, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_kept_bodies, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_room_for_a_page, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_every_bit_counts, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_replayed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unknown_mandatory, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unknown_optional, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_known_but_optional, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_optional_too_long, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_unknown_flags, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_wrong_length, set_up, tear_down),
