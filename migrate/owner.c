@@ -48,9 +48,15 @@ static const struct record_rule question_rules[] = {
 static struct handover taken[TAKEN_MAX];
 static u32 taken_count; /* ever */
 
+/*
+ * What was accepted under one boot id and taken is among the last TAKEN_MAX. A source that asks later, when the
+ * answer "unknown" may mean "forgotten", sees another id and believes only "taken".
+ */
 void owner_take(const struct handover *handover)
 {
 	taken[taken_count++ % TAKEN_MAX] = *handover;
+	if (taken_count % TAKEN_MAX == 0)
+		peers_renew_boot_id();
 }
 
 static void announce(struct vm *vm)
@@ -132,9 +138,10 @@ void owner_unknown(struct vm *vm, const struct migrate_peer *peer, const struct 
 	doubt->handover = *handover;
 	doubt->boot_id = boot_id;
 	doubt->ask_ns = time_ns() + ASK_EVERY_NS / 4;
+	/* What to do comes first: the rest may be cut. */
 	str_format(vm->why, sizeof(vm->why),
-		   "it may run on %s: %s. %s is being asked; else: 'unpause --force' (if it runs nowhere) or 'destroy'",
-		   peer->name, what, peer->name);
+		   "it may run on %s, which is being asked; else 'unpause --force' (if it runs nowhere) or 'destroy': %s",
+		   peer->name, what);
 	vm_pause(vm, VM_PAUSE_OWNER);
 	vm_unpause(vm, VM_PAUSE_MIGRATE);
 	log_warn("%s stays paused: %s", vm->config.name, vm->why);
@@ -161,30 +168,33 @@ int owner_force(struct vm *vm)
 	return 0;
 }
 
+static void ask_later(struct doubt *doubt)
+{
+	question_end();
+	doubt->ask_ns = time_ns() + ASK_EVERY_NS;
+}
+
 static void answered(struct doubt *doubt, struct vm *vm, const struct wire_status *status)
 {
 	if (status->owner == WIRE_TAKEN) {
 		log_info("%s runs on %s, as it says now; it is freed here", vm->config.name, doubt->peer.name);
 		forget(doubt);
 		vm_destroy(vm);
+	} else if (status->owner != WIRE_UNKNOWN) {
+		/* No answer that this version knows: no word for it that the guest may run here. */
+		ask_later(doubt);
 	} else if (status->boot_id == doubt->boot_id) {
 		log_info("%s never started on %s; it runs on here", vm->config.name, doubt->peer.name);
 		take_back(vm, doubt);
 	} else {
 		/* It may have run there until the peer was started anew: what was done then is lost either way. */
 		str_format(vm->why, sizeof(vm->why),
-			   "it was handed to %s, which was started anew since: 'unpause --force' goes on from the hand-over",
+			   "it was handed to %s, which was started anew since or forgot: 'unpause --force' goes on from the hand-over",
 			   doubt->peer.name);
 		log_warn("%s stays paused: %s", vm->config.name, vm->why);
 		question_end();
 		doubt->ask_ns = 0;
 	}
-}
-
-static void ask_later(struct doubt *doubt)
-{
-	question_end();
-	doubt->ask_ns = time_ns() + ASK_EVERY_NS;
 }
 
 static void ask(struct doubt *doubt)

@@ -21,7 +21,7 @@ void peers_init(const struct migrate_config *config, const struct pipe_maker *ne
 	peers.peer_count = MIN(peers.peer_count, MIGRATE_PEERS_MAX);
 	if (!peers.host_name[0])
 		str_copy(peers.host_name, sizeof(peers.host_name), "godwit");
-	boot_id = random_u64();
+	peers_renew_boot_id();
 }
 
 const char *peers_host_name(void)
@@ -32,6 +32,11 @@ const char *peers_host_name(void)
 u64 peers_boot_id(void)
 {
 	return boot_id;
+}
+
+void peers_renew_boot_id(void)
+{
+	boot_id = random_u64();
 }
 
 static bool is_local(const u8 ip[4])

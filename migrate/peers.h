@@ -9,8 +9,10 @@
 
 void peers_init(const struct migrate_config *config, const struct pipe_maker *network);
 const char *peers_host_name(void);
-/* A random number, new whenever this host starts. */
+/* A random number: as long as it is the same, this host remembers every hand-over that it accepted under it. */
 u64 peers_boot_id(void);
+/* This host is about to forget some. */
+void peers_renew_boot_id(void);
 /* By name or address, or "localhost"; -E_NOENT: not configured. */
 int must_check peers_find(const char *text, struct migrate_peer *peer);
 /* Who has this address; -E_REFUSED: nobody that is allowed. */

@@ -157,7 +157,8 @@ static void first_query(struct session *s)
 	memcpy(handover.uuid, query->uuid, sizeof(handover.uuid));
 	handover.epoch = query->epoch;
 	handover.attempt = query->attempt;
-	if (arriving && arrival_is(&handover) && !memcmp(arriving->peer.ip, s->peer.ip, 4))
+	/* From whatever address it is asked: the answer must stay true. */
+	if (arriving && arrival_is(&handover))
 		session_turn_down(arriving, RECORD_ABORT, -E_CLOSED, "the source asks on a new connection");
 	memset(status, 0, sizeof(*status));
 	status->boot_id = peers_boot_id();

@@ -146,7 +146,7 @@ static_assert(sizeof(struct wire_query) == 80, "wire layout");
 
 struct wire_accept {
 	char host[32];
-	u64 boot_id;  /* a random number that changes whenever the peer starts */
+	u64 boot_id;  /* a random number that changes whenever the peer starts or forgets hand-overs */
 	u64 held_ns;  /* from HELLO's arrival to this answer: not the link's fault */
 };
 static_assert(sizeof(struct wire_accept) == 48, "wire layout");

@@ -19,7 +19,7 @@ struct vcpu;
 #define VMS_MAX 32
 #define VM_CONSOLE_BYTES KIB(64)
 #define VM_INPUT_BYTES KIB(4)
-#define VM_WHY_BYTES 160
+#define VM_WHY_BYTES 256
 
 enum vm_state {
 	VM_BUILDING,  /* being created or arriving; its vCPUs never ran here */
