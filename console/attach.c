@@ -15,16 +15,6 @@
 static u32 attached_id;
 static bool attached;
 
-static struct vm *attached_vm(void)
-{
-	struct vm *vm;
-
-	for (vm = vm_next(NULL); vm; vm = vm_next(vm))
-		if (vm->id == attached_id)
-			return vm;
-	return NULL;
-}
-
 void attach_start(struct vm *vm)
 {
 	attached_id = vm->id;
@@ -47,7 +37,7 @@ static void leave(const char *why)
 bool attach_input(const u8 *bytes, size_t n)
 {
 	const u8 *end = memchr(bytes, LEAVE, n);
-	struct vm *vm = attached_vm();
+	struct vm *vm = vm_by_id(attached_id);
 	size_t length = end ? (size_t)(end - bytes) : n;
 
 	if (vm && length) {
@@ -63,7 +53,7 @@ bool attach_input(const u8 *bytes, size_t n)
 
 bool attach_poll(void)
 {
-	struct vm *vm = attached_vm();
+	struct vm *vm = vm_by_id(attached_id);
 	char chunk[1024];
 	size_t n;
 

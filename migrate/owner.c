@@ -84,14 +84,6 @@ bool owner_taken(const struct handover *handover)
 
 /* --- source ----------------------------------------------------------------------------------- */
 
-static struct vm *vm_of(const struct doubt *doubt)
-{
-	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
-		if (vm->id == doubt->vm_id)
-			return vm;
-	return NULL;
-}
-
 static void question_end(void)
 {
 	if (!question.doubt)
@@ -119,7 +111,7 @@ static struct doubt *doubt_of(const struct vm *vm)
 static struct doubt *new_doubt(void)
 {
 	for (u32 i = 0; i < VMS_MAX; i++) {
-		if (doubts[i].vm_id && !vm_of(&doubts[i]))
+		if (doubts[i].vm_id && !vm_by_id(doubts[i].vm_id))
 			forget(&doubts[i]);
 		if (!doubts[i].vm_id)
 			return &doubts[i];
@@ -231,7 +223,7 @@ static void question_poll(void)
 {
 	struct pipe *pipe = question.stream.pipe;
 	struct doubt *doubt = question.doubt;
-	struct vm *vm = vm_of(doubt);
+	struct vm *vm = vm_by_id(doubt->vm_id);
 	int status = pipe->ops->status(pipe);
 	int error;
 
@@ -261,7 +253,7 @@ bool owner_poll(void)
 
 		if (!doubt->vm_id)
 			continue;
-		if (!vm_of(doubt)) {
+		if (!vm_by_id(doubt->vm_id)) {
 			forget(doubt);
 		} else if (doubt->ask_ns && time_ns() >= doubt->ask_ns) {
 			ask(doubt);

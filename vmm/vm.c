@@ -20,7 +20,7 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm_internal.h"
 
-/* Published guests, by rising id. */
+/* All guests, also those that are not published yet; the published ones by rising id. */
 static struct vm *vms;
 static u32 vm_count;
 static u32 last_id;
@@ -156,6 +156,27 @@ static int vm_build(struct vm *vm, bool incoming)
 	return error;
 }
 
+static void vm_link(struct vm *vm)
+{
+	struct vm **link = &vms;
+
+	while (*link)
+		link = &(*link)->next;
+	vm->next = NULL;
+	*link = vm;
+	vm_count++;
+}
+
+static void vm_unlink(struct vm *vm)
+{
+	struct vm **link = &vms;
+
+	while (*link != vm)
+		link = &(*link)->next;
+	*link = vm->next;
+	vm_count--;
+}
+
 /* Memory, vCPUs and board, all as at power-on. */
 static int vm_make(const struct vm_config *config, bool incoming, struct vm **out, char *why, size_t why_bytes)
 {
@@ -176,6 +197,7 @@ static int vm_make(const struct vm_config *config, bool incoming, struct vm **ou
 		vm_free(vm);
 		return refuse(why, why_bytes, error, "could not be built: %s", error_name(error));
 	}
+	vm_link(vm);
 	*out = vm;
 	return 0;
 }
@@ -193,7 +215,7 @@ int vm_create(const struct vm_config *config, struct vm **out, char *why, size_t
 		return error;
 	error = linux_boot(vm, why, why_bytes);
 	if (error) {
-		vm_free(vm);
+		vm_destroy(vm);
 		return error;
 	}
 	vm_publish(vm);
@@ -236,30 +258,12 @@ int vm_reset(struct vm *vm, char *why, size_t why_bytes)
 
 void vm_publish(struct vm *vm)
 {
-	struct vm **link = &vms;
-
 	if (vm->published)
 		return;
-	while (*link)
-		link = &(*link)->next;
+	vm_unlink(vm);
+	vm_link(vm);
 	vm->id = ++last_id;
-	vm->next = NULL;
 	vm->published = true;
-	vm_count++;
-	*link = vm;
-}
-
-void vm_unlink(struct vm *vm)
-{
-	struct vm **link = &vms;
-
-	if (!vm->published)
-		return;
-	while (*link != vm)
-		link = &(*link)->next;
-	*link = vm->next;
-	vm->published = false;
-	vm_count--;
 }
 
 void vm_destroy(struct vm *vm)
@@ -274,20 +278,33 @@ struct vm *vm_find(const char *name)
 {
 	u64 id;
 
-	for (struct vm *vm = vms; vm; vm = vm->next)
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
 		if (str_equal(vm->config.name, name))
 			return vm;
-	if (str_to_u64(name, &id))
+	if (str_to_u64(name, &id) || id > ~0u)
 		return NULL;
-	for (struct vm *vm = vms; vm; vm = vm->next)
+	return vm_by_id((u32)id);
+}
+
+struct vm *vm_by_id(u32 id)
+{
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
 		if (vm->id == id)
 			return vm;
 	return NULL;
 }
 
-struct vm *vm_next(struct vm *vm)
+struct vm *vm_next_any(struct vm *vm)
 {
 	return vm ? vm->next : vms;
+}
+
+struct vm *vm_next(struct vm *vm)
+{
+	do
+		vm = vm_next_any(vm);
+	while (vm && !vm->published);
+	return vm;
 }
 
 u64 vm_overhead_bytes(const struct vm *vm)

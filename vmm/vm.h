@@ -107,8 +107,11 @@ void vm_release(struct vm *vm);
 
 /* By name or decimal id; published guests only. */
 struct vm *vm_find(const char *name);
+struct vm *vm_by_id(u32 id);
 /* vm_next(NULL) is the first. */
 struct vm *vm_next(struct vm *vm);
+/* Those that are being built or arrive, too: their names and MACs are taken. */
+struct vm *vm_next_any(struct vm *vm);
 
 /* The guest did what cannot go on: it stops, with the reason on the console. Any CPU. */
 void vm_fail(struct vm *vm, const char *fmt, ...) printf_like(2, 3);

@@ -13,6 +13,5 @@ void vm_wait_stopped(struct vm *vm);
 void vm_wake(struct vm *vm);
 /* Power-on state again: memory, vCPUs, board, kernel. No vCPU runs. why: what is missing. */
 int must_check vm_reset(struct vm *vm, char *why, size_t why_bytes);
-void vm_unlink(struct vm *vm);
 
 #endif

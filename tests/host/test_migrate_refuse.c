@@ -360,6 +360,29 @@ static void test_busy(unused void **state)
 	assert_int_equal(fake_pages_used(), 0);
 }
 
+/* Its name, uuid and MACs are taken from HELLO on: nobody may create another one meanwhile. */
+static void test_create_while_arriving(unused void **state)
+{
+	struct vm_config config;
+	char why[128];
+
+	make_hello();
+	seal();
+	bed_config(&config);
+	raw_connect();
+	stream_send(&raw, hello_bytes, hello_size);
+	assert_int_equal(answer(), RECORD_ACCEPT);
+	assert_int_equal(vm_config_clash(&config, NULL, why, sizeof(why)), -E_EXIST);
+	assert_string_equal(why, "a guest named web is just arriving here");
+	config.name[0] = 'W';
+	config.uuid[0]++;
+	assert_int_equal(vm_config_clash(&config, NULL, why, sizeof(why)), -E_EXIST);
+	assert_string_equal(why, "guest web has the same MAC 00:16:3e:00:00:01");
+	assert_null(vm_next(NULL));
+	raw_close();
+	assert_int_equal(vm_config_clash(&config, NULL, why, sizeof(why)), 0);
+}
+
 /* --- connections that are no migration -------------------------------------------------------- */
 
 static void test_silent_connections(unused void **state)
@@ -435,6 +458,7 @@ int main(void)
 		TEST(test_version_of_another_length), TEST(test_magic), TEST(test_extension), TEST(test_board),
 		TEST(test_device_version), TEST(test_device_unknown), TEST(test_lengths), TEST(test_config_differs),
 		TEST(test_config_wrong), TEST(test_xsave), TEST(test_clashes), TEST(test_busy),
+		TEST(test_create_while_arriving),
 		TEST(test_silent_connections), TEST(test_garbage), TEST(test_query),
 	};
 

@@ -25,11 +25,15 @@ int vm_config_clash(const struct vm_config *config, const u8 *except, char *why,
 	const u8 *mac;
 	char text[20];
 
-	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm)) {
+	for (struct vm *vm = vm_next_any(NULL); vm; vm = vm_next_any(vm)) {
 		if (except && !memcmp(vm->config.uuid, except, 16))
 			continue;
 		if (str_equal(vm->config.name, config->name)) {
-			str_format(why, why_bytes, "there is a guest named %s here already (ID %u)", config->name, vm->id);
+			if (vm->published)
+				str_format(why, why_bytes, "there is a guest named %s here already (ID %u)",
+					   config->name, vm->id);
+			else
+				str_format(why, why_bytes, "a guest named %s is just arriving here", config->name);
 			return -E_EXIST;
 		}
 		if (!memcmp(vm->config.uuid, config->uuid, 16)) {
