@@ -83,6 +83,7 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 	struct sender *s = &out;
 	u32 max_downtime_ms = options->max_downtime_ms ? options->max_downtime_ms : DOWNTIME_DEFAULT_MS;
 	struct pipe *pipe;
+	int error;
 
 	if (active())
 		return say(-E_BUSY, why, why_bytes,
@@ -92,12 +93,16 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 		return say(-E_INVAL, why, why_bytes, "%s does not run", vm->config.name);
 	if (vm->paused & VM_PAUSE_OWNER)
 		return say(-E_BUSY, why, why_bytes, "%s is in doubt: %s", vm->config.name, vm->why);
+	if (options->live && !vm->gmem.npt.format->dirty_bit)
+		return say(-E_NOSYS, why, why_bytes,
+			   "this CPU keeps no record of the pages that a guest writes: 'migrate' without --live needs none");
 	memset(s, 0, sizeof(*s));
 	if (take_buffers(s, vm))
 		return say(-E_NOMEM, why, why_bytes, "no memory left for the migration's own tables");
-	if (peers_connect(peer, &pipe)) {
+	error = peers_connect(peer, &pipe);
+	if (error) {
 		sender_free(s);
-		return say(-E_IO, why, why_bytes, "no way to %s: see 'net'", peer->name);
+		return say(-E_IO, why, why_bytes, "no way to %s (%s): see 'net'", peer->name, error_name(error));
 	}
 	s->vm = vm;
 	s->peer = *peer;

@@ -51,7 +51,7 @@ const void *gmem_page(const struct gmem *gm, u64 page);
 /* Is the page all zero? Stops at the first byte that is not. */
 bool gmem_page_is_zero(const struct gmem *gm, u64 page);
 
-/* Splits large pages and clears the log. -E_NOMEM: nothing changed. Flush TLBs after it. */
+/* Splits large pages and clears the log. -E_NOMEM, -E_NOSYS (no D bits): nothing changed. Flush TLBs after it. */
 int must_check gmem_log_start(struct gmem *gm);
 /*
  * Moves what was dirtied since the last time into bitmap (or-ed; one bit per page) and returns how

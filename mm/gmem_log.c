@@ -33,6 +33,9 @@ int gmem_log_start(struct gmem *gm)
 	int error;
 
 	assert(!gm->logging);
+	/* What the guest writes would not show, and be lost. */
+	if (!gm->npt.format->dirty_bit)
+		return -E_NOSYS;
 	if (!gm->host_dirty) {
 		hpa_t block = pages_alloc_raw(pages_order(bytes));
 

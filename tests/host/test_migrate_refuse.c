@@ -111,6 +111,26 @@ static void test_one_at_a_time(unused void **state)
 	assert_true(migrate_busy(vm));
 }
 
+/* A CPU without D bits (VT-x before Haswell): what the guest writes meanwhile would be lost. */
+static void test_no_dirty_bits(unused void **state)
+{
+	struct migrate_options options = { .live = true };
+	struct vm *vm = bed_create();
+	const struct npt_format *right = vm->gmem.npt.format;
+	struct npt_format without = *right;
+	char why[200];
+
+	without.dirty_bit = 0;
+	vm->gmem.npt.format = &without;
+	assert_int_equal(migrate_start(vm, BED_PEER, &options, why, sizeof(why)), -E_NOSYS);
+	assert_non_null(strstr(why, "without --live"));
+	assert_int_equal(vm_dirty_start(vm), -E_NOSYS);
+	bed_stores_per_step = 0;
+	bed_start(vm, false);
+	assert_int_equal(bed_run(200000), MIGRATE_DONE);
+	assert_true(bed_memory_equal(bed_running()));
+}
+
 static void test_not_running(unused void **state)
 {
 	struct migrate_options options = { .live = true };
@@ -454,8 +474,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_cpu_feature), TEST(test_memory), TEST(test_unknown_host), TEST(test_not_a_peer),
 		TEST(test_claims_another_name), TEST(test_another_host_answers), TEST(test_no_network),
-		TEST(test_one_at_a_time), TEST(test_not_running), TEST(test_hello_accepted), TEST(test_version),
-		TEST(test_version_of_another_length), TEST(test_magic), TEST(test_extension), TEST(test_board),
+		TEST(test_one_at_a_time), TEST(test_not_running), TEST(test_no_dirty_bits),
+		TEST(test_hello_accepted), TEST(test_version), TEST(test_version_of_another_length), TEST(test_magic), TEST(test_extension), TEST(test_board),
 		TEST(test_device_version), TEST(test_device_unknown), TEST(test_lengths), TEST(test_config_differs),
 		TEST(test_config_wrong), TEST(test_xsave), TEST(test_clashes), TEST(test_busy),
 		TEST(test_create_while_arriving),
