@@ -71,9 +71,11 @@ static void config_line(void *ctx, const char *file, u32 line, bool warning, con
 {
 	struct config_errors *errors = ctx;
 
-	/* The first error is the one to show. */
-	if (!warning && !errors->why[0])
-		str_format(errors->why, errors->why_bytes, "%s, line %u: %s", file, line, text);
+	/* The first error is the one to show. It may quote what the peer has written. */
+	if (warning || errors->why[0])
+		return;
+	str_format(errors->why, errors->why_bytes, "%s, line %u: %s", file, line, text);
+	stream_text(errors->why, errors->why_bytes, errors->why, strlen(errors->why));
 }
 
 static int parse_config(struct hello *hello, const char *text, char *why, size_t why_bytes)

@@ -181,8 +181,10 @@ static bool accept_pipe(struct pipe *pipe, const u8 ip[4])
 	}
 	memset(s, 0, sizeof(*s));
 	s->body_block = pages_alloc(pages_order(SESSION_BODY_BYTES));
-	if (s->body_block == HPA_NONE)
+	if (s->body_block == HPA_NONE) {
+		log_warn("migration: a connection from %s, but no memory is left for it: closed", peer.name);
 		return false;
+	}
 	s->state = SESSION_FIRST;
 	s->peer = peer;
 	s->moved_ns = time_ns();

@@ -323,6 +323,19 @@ static void test_config_wrong(unused void **state)
 	expect_answer(RECORD_REFUSE, "the guest's configuration, line");
 }
 
+/* A message may quote the configuration: nothing in it reaches a terminal as it is. */
+static void test_config_hostile_text(unused void **state)
+{
+	char *text;
+
+	make_hello();
+	text = memmem(hello_bytes, hello_size, "'web'", 5);
+	assert_non_null(text);
+	memcpy(text, "'\x9b\x7f\xff'", 5);
+	expect_answer(RECORD_REFUSE, "1 to 63 letters, digits");
+	assert_non_null(memmem(raw_body, sizeof(raw_body), "name = '??", 10));
+}
+
 static void test_xsave(unused void **state)
 {
 	make_hello();
@@ -477,7 +490,7 @@ int main(void)
 		TEST(test_one_at_a_time), TEST(test_not_running), TEST(test_no_dirty_bits),
 		TEST(test_hello_accepted), TEST(test_version), TEST(test_version_of_another_length), TEST(test_magic), TEST(test_extension), TEST(test_board),
 		TEST(test_device_version), TEST(test_device_unknown), TEST(test_lengths), TEST(test_config_differs),
-		TEST(test_config_wrong), TEST(test_xsave), TEST(test_clashes), TEST(test_busy),
+		TEST(test_config_wrong), TEST(test_config_hostile_text), TEST(test_xsave), TEST(test_clashes), TEST(test_busy),
 		TEST(test_create_while_arriving),
 		TEST(test_silent_connections), TEST(test_garbage), TEST(test_query),
 	};
