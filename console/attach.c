@@ -72,3 +72,9 @@ bool attach_poll(void)
 	} while (n);
 	return true;
 }
+
+void attach_last_look(const struct vm *vm)
+{
+	if (attached && attached_id == vm->id)
+		attach_poll();
+}

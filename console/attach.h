@@ -13,5 +13,7 @@ bool attach_active(void);
 bool attach_input(const u8 *bytes, size_t n);
 /* Shows what the guest printed. False: the guest has gone. */
 bool attach_poll(void);
+/* The guest has ended and may be gone in a moment: its last words, if its console is the one that is shown. */
+void attach_last_look(const struct vm *vm);
 
 #endif

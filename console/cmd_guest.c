@@ -45,6 +45,16 @@ static void list_one(const struct vm *vm)
 			vm->why);
 }
 
+/* It has no ID yet and obeys no command, but its memory, name and MACs are taken. */
+static void list_arrival(void)
+{
+	struct migrate_arrival arrival;
+
+	if (migrate_get_arrival(&arrival))
+		terminal_printf("%-24s %4s %6u %5u %10s  arriving from %s, %u %%\n", arrival.guest, "-",
+				arrival.memory_mib, arrival.vcpus, "-", arrival.peer, arrival.percent);
+}
+
 static void run_list(u32 argc, char **argv)
 {
 	const struct vm *only = NULL;
@@ -62,6 +72,8 @@ static void run_list(u32 argc, char **argv)
 	for (struct vm *each = vm_next(NULL); each; each = vm_next(each))
 		if (!only || each == only)
 			list_one(each);
+	if (!only)
+		list_arrival();
 }
 
 static void show_config_line(void *ctx, const char *file, u32 number, bool warning, const char *text)
@@ -73,7 +85,7 @@ static void show_config_line(void *ctx, const char *file, u32 number, bool warni
 		terminal_printf("%s: %s%s\n", file, warning ? "warning: " : "", text);
 }
 
-bool console_create_guest(const char *name)
+struct vm *console_create_guest(const char *name, bool paused)
 {
 	static struct vm_config config;
 	struct cfg_report report = { .line = show_config_line };
@@ -88,22 +100,24 @@ bool console_create_guest(const char *name)
 	}
 	if (!file) {
 		terminal_printf("%s: there is no such file in \\godwit\\ on the ESP; files lists what is there\n", name);
-		return false;
+		return NULL;
 	}
 	if (vm_config_parse(&config, file->name, file->data, file->bytes, &report)) {
 		terminal_printf("%s: the guest was not started\n", file->name);
-		return false;
+		return NULL;
 	}
 	vm_config_complete(&config);
-	if (vm_config_clash(&config, NULL, why, sizeof(why)) || vm_create(&config, &vm, why, sizeof(why))) {
+	if (vm_create(&config, &vm, why, sizeof(why))) {
 		terminal_printf("%s: %s\n", file->name, why);
-		return false;
+		return NULL;
 	}
-	vm_publish(vm);
+	if (paused)
+		vm_pause(vm, VM_PAUSE_USER);
 	vm_start(vm);
-	log_info("guest %s (ID %u) started: %u MiB, %u vCPU%s", vm->config.name, vm->id, config.memory_mib,
-		 config.vcpus, config.vcpus == 1 ? "" : "s");
-	return true;
+	log_info("guest %s (ID %u) %s: %u MiB, %u vCPU%s", vm->config.name, vm->id,
+		 paused ? "created, paused" : "started", config.memory_mib, config.vcpus,
+		 config.vcpus == 1 ? "" : "s");
+	return vm;
 }
 
 void console_start_guests(void)
@@ -111,12 +125,12 @@ void console_start_guests(void)
 	const struct host_config *host = console_config();
 
 	for (u32 i = 0; i < host->guest_count; i++)
-		console_create_guest(host->guests[i]);
+		console_create_guest(host->guests[i], false);
 }
 
 static void run_create(u32 argc, char **argv)
 {
-	static const char *const options[] = { "-c", "--paused", "-p" };
+	static const char *const options[] = { "-c", "-p", "--paused" };
 	int mask = command_options(&argc, argv, options, ARRAY_SIZE(options));
 	struct vm *vm;
 
@@ -126,16 +140,8 @@ static void run_create(u32 argc, char **argv)
 		command_usage(command_find(argv[0]));
 		return;
 	}
-	if (mask & 6) {
-		terminal_puts("create: --paused is not available: start it, then pause\n");
-		return;
-	}
-	if (!console_create_guest(argv[1]) || !(mask & 1))
-		return;
-	/* The newest guest is the last of the list. */
-	for (vm = vm_next(NULL); vm && vm_next(vm); vm = vm_next(vm))
-		;
-	if (vm)
+	vm = console_create_guest(argv[1], mask & 6);
+	if (vm && mask & 1)
 		shell_attach(vm);
 }
 
@@ -156,6 +162,25 @@ static struct vm *idle_guest(u32 argc, char **argv)
 	return vm;
 }
 
+/* The same, and it has not ended, and is no copy whose owner is unknown. */
+static struct vm *live_guest(u32 argc, char **argv)
+{
+	struct vm *vm = idle_guest(argc, argv);
+
+	if (!vm)
+		return NULL;
+	if (vm->state != VM_LIVE) {
+		terminal_printf("%s has ended (%s): destroy it, then create it again\n", vm->config.name,
+				state_name(vm));
+		return NULL;
+	}
+	if (vm->paused & VM_PAUSE_OWNER) {
+		terminal_printf("%s: %s\n", vm->config.name, vm->why);
+		return NULL;
+	}
+	return vm;
+}
+
 static void run_destroy(u32 argc, char **argv)
 {
 	struct vm *vm = idle_guest(argc, argv);
@@ -168,7 +193,7 @@ static void run_destroy(u32 argc, char **argv)
 
 static void run_pause(u32 argc, char **argv)
 {
-	struct vm *vm = idle_guest(argc, argv);
+	struct vm *vm = live_guest(argc, argv);
 
 	if (vm && vm->paused & VM_PAUSE_USER)
 		terminal_printf("%s is paused already\n", vm->config.name);
@@ -184,8 +209,7 @@ static void run_unpause(u32 argc, char **argv)
 
 	if (mask < 0)
 		return;
-	/* A guest whose owner is unknown counts as on its way: --force is what decides it. */
-	vm = mask && argc == 2 ? command_guest(argv[1]) : idle_guest(argc, argv);
+	vm = idle_guest(argc, argv);
 	if (!vm)
 		return;
 	if (vm->paused & VM_PAUSE_OWNER) {
@@ -207,10 +231,14 @@ static void run_unpause(u32 argc, char **argv)
 
 static void run_shutdown(u32 argc, char **argv)
 {
-	struct vm *vm = idle_guest(argc, argv);
+	struct vm *vm = live_guest(argc, argv);
 
 	if (!vm)
 		return;
+	if (vm->paused) {
+		terminal_printf("%s is paused and can't hear it: unpause it first\n", vm->config.name);
+		return;
+	}
 	vm_power_button(vm);
 	terminal_printf("%s was told to shut down (ACPI power button); destroy ends a guest that does not listen\n",
 			vm->config.name);
@@ -218,15 +246,10 @@ static void run_shutdown(u32 argc, char **argv)
 
 static void run_reboot(u32 argc, char **argv)
 {
-	struct vm *vm = idle_guest(argc, argv);
+	struct vm *vm = live_guest(argc, argv);
 
-	if (!vm)
-		return;
-	if (vm->state == VM_BUILDING) {
-		terminal_printf("%s has not started yet\n", vm->config.name);
-		return;
-	}
-	vm_want(vm, VM_WANT_REBOOT);
+	if (vm)
+		vm_want(vm, VM_WANT_REBOOT);
 }
 
 static void run_console(u32 argc, char **argv)
@@ -244,8 +267,9 @@ static void run_console(u32 argc, char **argv)
 
 static const struct command guest_commands[] = {
 	{ "list", "[GUEST]", "the guests on this host", NULL, COMPLETE_GUEST, run_list },
-	{ "create", "[-c] FILE", "start a guest from a configuration file",
-	  "FILE is a file of \\godwit\\ on the ESP; .cfg may be left out. -c shows the guest's console at once.",
+	{ "create", "[-c] [-p|--paused] FILE", "start a guest from a configuration file",
+	  "FILE is a file of \\godwit\\ on the ESP; .cfg may be left out. -c shows the guest's console at once;\n"
+	  "with --paused it is built, and begins with unpause.",
 	  COMPLETE_FILE, run_create },
 	{ "console", "GUEST", "be at the guest's serial console (Ctrl-] leaves)",
 	  "What the guest printed while nobody looked is shown first.", COMPLETE_GUEST, run_console },

@@ -8,6 +8,7 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "migrate/migrate.h"
 #include "mm/pages.h"
 #include "net/net.h"
 #include "net/port.h"
@@ -56,6 +57,44 @@ static u32 guest_count(void)
 	return n;
 }
 
+/* The name that the CPU has for itself (SDM 2, CPUID 0x80000002 to 4). */
+static void print_cpu_name(void)
+{
+	char name[3 * sizeof(struct cpuid_regs) + 1] = "";
+	const char *text = name;
+
+	for (u32 i = 0; i < 3 && cpuid_read(0x80000000, 0).eax >= 0x80000004; i++) {
+		struct cpuid_regs regs = cpuid_read(0x80000002 + i, 0);
+
+		memcpy(name + i * sizeof(regs), &regs, sizeof(regs));
+	}
+	while (*text == ' ')
+		text++;
+	terminal_printf("cpu              : %s\n", text);
+}
+
+static u32 guest_cpus(void)
+{
+	u32 first = cpu_count() > 1 ? SERVICE_CPU + 1 : SERVICE_CPU;
+	u32 n = 0;
+
+	for (u32 i = first; hvm && i < cpu_count(); i++)
+		n += cpu_get(i)->online;
+	return n;
+}
+
+static void print_moves(void)
+{
+	struct migrate_progress out;
+	struct migrate_arrival in;
+
+	migrate_get_progress(&out);
+	if (out.step > MIGRATE_IDLE && out.step < MIGRATE_DONE)
+		terminal_printf("moving           : %s to %s\n", out.guest, out.peer);
+	if (migrate_get_arrival(&in))
+		terminal_printf("arriving         : %s from %s, %u %%\n", in.guest, in.peer, in.percent);
+}
+
 static void run_info(u32 argc, char **argv)
 {
 	const struct host_config *config = console_config();
@@ -72,11 +111,16 @@ static void run_info(u32 argc, char **argv)
 	if (hvm)
 		terminal_printf("nested paging    : %s, dirty pages by %s\n", hvm->npt_name,
 				hvm->npt_format()->dirty_bit ? "D bits" : "nothing: no live migration");
-	terminal_printf("nr_cpus          : %u (%llu MHz)\n", cpu_count(), (unsigned long long)(tsc_khz() / 1000));
+	print_cpu_name();
+	terminal_printf("nr_cpus          : %u, %u for guests\n", cpu_count(), guest_cpus());
+	terminal_printf("cpu_mhz          : %llu\n", (unsigned long long)(tsc_khz() / 1000));
 	terminal_printf("total_memory     : %s\n", format_bytes(total, sizeof(total), pages_total_count() * PAGE_SIZE));
 	terminal_printf("free_memory      : %s\n", format_bytes(free, sizeof(free), pages_free_count() * PAGE_SIZE));
 	terminal_printf("free_pages       : %llu\n", (unsigned long long)pages_free_count());
 	terminal_printf("guests           : %u\n", guest_count());
+	print_moves();
+	if (!config->peer_count)
+		terminal_puts("peers            : none: guests can't move (peers in godwit.cfg)\n");
 	for (u32 i = 0; i < config->peer_count; i++) {
 		const struct host_peer *peer = &config->peers[i];
 
@@ -85,10 +129,26 @@ static void run_info(u32 argc, char **argv)
 	}
 }
 
+/* As the switch sees it: what came from a port, what went to it. */
+static void print_ports(void)
+{
+	static const u8 nobody[6];
+	struct net_port *port;
+	char from[16], to[16], mac[20];
+
+	terminal_printf("%-14s %9s %8s %9s %8s %7s  %s\n", "Port", "frames in", "bytes", "out", "bytes", "dropped",
+			"MAC");
+	for (u32 i = 0; (port = net_switch_port(i)); i++)
+		terminal_printf("%-14s %9llu %8s %9llu %8s %7llu  %s\n", port->name,
+				(unsigned long long)port->rx_frames, format_bytes(from, sizeof(from), port->rx_bytes),
+				(unsigned long long)port->tx_frames, format_bytes(to, sizeof(to), port->tx_bytes),
+				(unsigned long long)port->dropped,
+				memcmp(port->mac, nobody, 6) ? format_mac(mac, sizeof(mac), port->mac) : "");
+}
+
 static void run_net(u32 argc, char **argv)
 {
 	struct net_info info;
-	struct net_port *port;
 	char mac[20];
 
 	(void)argc;
@@ -102,12 +162,7 @@ static void run_net(u32 argc, char **argv)
 				info.netmask[3], info.gateway[0], info.gateway[1], info.gateway[2], info.gateway[3]);
 	else
 		terminal_puts("address  : none yet\n");
-	terminal_printf("%-16s %12s %14s %12s %14s %8s\n", "Port", "from frames", "bytes", "to frames", "bytes", "dropped");
-	for (u32 i = 0; (port = net_switch_port(i)); i++)
-		terminal_printf("%-16s %12llu %14llu %12llu %14llu %8llu\n", port->name,
-				(unsigned long long)port->rx_frames, (unsigned long long)port->rx_bytes,
-				(unsigned long long)port->tx_frames, (unsigned long long)port->tx_bytes,
-				(unsigned long long)port->dropped);
+	print_ports();
 }
 
 static void run_dmesg(u32 argc, char **argv)

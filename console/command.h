@@ -44,8 +44,8 @@ struct vm *command_guest(const char *name);
 int command_options(u32 *argc, char **argv, const char *const *names, u32 count);
 
 const struct host_config *console_config(void);
-/* Reads, checks and starts a guest from a file of \godwit\; every problem is printed. */
-bool console_create_guest(const char *file);
+/* Reads, checks and starts a guest from a file of \godwit\, or leaves it paused; NULL: why not was printed. */
+struct vm *console_create_guest(const char *file, bool paused);
 
 /* --- what takes over the console until it is done; console/shell.c --- */
 void shell_attach(struct vm *vm);

@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "console/terminal.h"
+#include "errors.h"
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
@@ -15,6 +16,7 @@
 #define REDRAW_NS (200 * NS_PER_MS)
 #define BAR_CELLS 12
 #define CTRL_C 3
+#define SUMMARY_BYTES 448
 
 static bool watching;
 static bool unwatched; /* one goes on that nobody watches any more */
@@ -104,8 +106,8 @@ static void summary(const struct migrate_progress *p, char *text, size_t size)
 	u64 total_ms = p->total_ns / NS_PER_MS;
 
 	if (p->step == MIGRATE_DONE)
-		str_format(text, size, "%s runs on %s: %llu.%02llu s in all, %llu.%llu ms down, %u round%s, %llu.%llu MB sent for %llu MiB",
-			   p->guest, p->peer, (unsigned long long)(total_ms / 1000),
+		str_format(text, size, "%s %s on %s: %llu.%02llu s in all, %llu.%llu ms down, %u round%s, %llu.%llu MB sent for %llu MiB",
+			   p->guest, p->user_pause ? "is paused" : "runs", p->peer, (unsigned long long)(total_ms / 1000),
 			   (unsigned long long)(total_ms % 1000 / 10), (unsigned long long)(p->downtime_ns / NS_PER_MS),
 			   (unsigned long long)(p->downtime_ns % NS_PER_MS / (NS_PER_MS / 10)), p->round,
 			   p->round == 1 ? "" : "s", (unsigned long long)(p->bytes_sent / 1000000),
@@ -130,7 +132,8 @@ bool progress_active(void)
 bool progress_input(u8 byte)
 {
 	if (byte == CTRL_C) {
-		if (migrate_cancel())
+		/* If it has just ended, its summary comes next. */
+		if (migrate_cancel() == -E_BUSY)
 			terminal_puts("\ntoo late to cancel: the hand-over is committed\n");
 		return false;
 	}
@@ -151,7 +154,7 @@ void progress_redraw(void)
 bool progress_poll(void)
 {
 	struct migrate_progress p;
-	char text[320];
+	char text[SUMMARY_BYTES];
 
 	migrate_get_progress(&p);
 	if (ended(&p)) {
@@ -170,7 +173,7 @@ bool progress_poll(void)
 void progress_poll_unwatched(void)
 {
 	struct migrate_progress p;
-	char text[320];
+	char text[SUMMARY_BYTES];
 
 	if (!unwatched)
 		return;
@@ -195,7 +198,7 @@ u64 progress_deadline(void)
 void progress_print(void)
 {
 	struct migrate_progress p;
-	char text[320];
+	char text[SUMMARY_BYTES];
 
 	migrate_get_progress(&p);
 	if (p.step == MIGRATE_IDLE) {

@@ -328,6 +328,7 @@ static void show_log(void)
 
 void console_guest_event(struct vm *vm, const char *what)
 {
+	attach_last_look(vm);
 	log_info("guest %s (ID %u) %s", vm->config.name, vm->id, what);
 }
 

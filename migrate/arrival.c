@@ -42,6 +42,16 @@ const char *arrival_name(void)
 	return in.vm ? in.vm->config.name : "";
 }
 
+void arrival_describe(struct migrate_arrival *arrival)
+{
+	u64 pages = in.vm->gmem.pages;
+
+	str_copy(arrival->guest, sizeof(arrival->guest), in.vm->config.name);
+	arrival->memory_mib = in.vm->config.memory_mib;
+	arrival->vcpus = in.vm->vcpu_count;
+	arrival->percent = (u32)(bitmap_count(in.seen, pages) * 100 / pages);
+}
+
 bool arrival_is(const struct handover *handover)
 {
 	return in.vm && in.handover.epoch == handover->epoch && in.handover.attempt == handover->attempt &&
@@ -212,7 +222,7 @@ int arrival_prepare(const struct wire_end *end, char *why, size_t why_bytes)
 	return error;
 }
 
-void arrival_commit(const struct wire_commit *commit, u64 since_hello_ns)
+const struct vm *arrival_commit(const struct wire_commit *commit, u64 since_hello_ns)
 {
 	struct wire_time time = state_time(&in.parts);
 	struct vm *vm = in.vm;
@@ -228,4 +238,5 @@ void arrival_commit(const struct wire_commit *commit, u64 since_hello_ns)
 	vm_unpause(vm, VM_PAUSE_MIGRATE);
 	free_buffers();
 	memset(&in, 0, sizeof(in));
+	return vm;
 }

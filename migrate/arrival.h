@@ -24,12 +24,14 @@ int must_check arrival_zeros(const struct wire_zero *zero, char *why, size_t why
 int must_check arrival_state(u16 type, const void *body, u32 bytes, char *why, size_t why_bytes);
 /* Is all there? Then loads it. */
 int must_check arrival_prepare(const struct wire_end *end, char *why, size_t why_bytes);
-/* It is ours: it runs. since_hello_ns bounds what the source may say of the time. */
-void arrival_commit(const struct wire_commit *commit, u64 since_hello_ns);
+/* It is ours: it runs, or stays paused by its user. since_hello_ns bounds what the source may say of the time. */
+const struct vm *arrival_commit(const struct wire_commit *commit, u64 since_hello_ns);
 /* It will not come: all is given back. Harmless if there is none. */
 void arrival_drop(void);
 bool arrival_active(void);
 bool arrival_is(const struct handover *handover);
 const char *arrival_name(void);
+/* All but the peer. There is one. */
+void arrival_describe(struct migrate_arrival *arrival);
 
 #endif

@@ -12,6 +12,7 @@
 #include "migrate/peers.h"
 #include "migrate/receive.h"
 #include "migrate/send.h"
+#include "migrate/session.h"
 
 void migrate_init(const struct migrate_config *config, const struct pipe_maker *network)
 {
@@ -43,6 +44,11 @@ int migrate_cancel(void)
 void migrate_get_progress(struct migrate_progress *progress)
 {
 	send_get_progress(progress);
+}
+
+bool migrate_get_arrival(struct migrate_arrival *arrival)
+{
+	return session_get_arrival(arrival);
 }
 
 bool migrate_busy(const struct vm *vm)

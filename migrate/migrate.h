@@ -39,6 +39,7 @@ struct migrate_progress {
 	enum migrate_step step;
 	char guest[64], peer[32];
 	bool live;
+	bool user_pause;             /* it was not to run, and does not run there either */
 	u32 round;
 	u64 pages_total, pages_sent, pages_zero, pages_left; /* of this round: left */
 	u64 bytes_sent;              /* on the pipe, everything included */
@@ -46,7 +47,14 @@ struct migrate_progress {
 	u64 downtime_estimate_ns;
 	u64 total_ns, downtime_ns;   /* downtime: valid when done */
 	u64 memory_bytes;
-	char why[200];               /* of a failure: what, and what to do */
+	char why[320];               /* of a failure: what, and what to do */
+};
+
+/* A guest that is on its way in. */
+struct migrate_arrival {
+	char guest[64], peer[32];
+	u32 memory_mib, vcpus;
+	u32 percent; /* of its memory that came at least once */
 };
 
 /* network: what makes connections to other hosts. */
@@ -58,7 +66,9 @@ int must_check migrate_start(struct vm *vm, const char *peer, const struct migra
 int must_check migrate_cancel(void);
 /* The outgoing migration under way, or how the last one ended. */
 void migrate_get_progress(struct migrate_progress *progress);
-/* Is this guest on its way (out or in)? Then destroy, reboot... are refused. */
+/* False: none arrives. */
+bool migrate_get_arrival(struct migrate_arrival *arrival);
+/* Is this guest on its way to another host? Then destroy, reboot... are refused. */
 bool migrate_busy(const struct vm *vm);
 bool migrate_poll(void);
 u64 migrate_next_deadline(void);

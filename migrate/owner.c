@@ -132,8 +132,8 @@ void owner_unknown(struct vm *vm, const struct migrate_peer *peer, const struct 
 	doubt->ask_ns = time_ns() + ASK_EVERY_NS / 4;
 	/* What to do comes first: the rest may be cut. */
 	str_format(vm->why, sizeof(vm->why),
-		   "it may run on %s, which is being asked; else 'unpause --force' (if it runs nowhere) or 'destroy': %s",
-		   peer->name, what);
+		   "it may run on %s, which is being asked; else 'unpause --force' (if it runs nowhere) or "
+		   "'destroy': %s", peer->name, what);
 	vm_pause(vm, VM_PAUSE_OWNER);
 	vm_unpause(vm, VM_PAUSE_MIGRATE);
 	log_warn("%s stays paused: %s", vm->config.name, vm->why);
@@ -181,8 +181,8 @@ static void answered(struct doubt *doubt, struct vm *vm, const struct wire_statu
 	} else {
 		/* It may have run there until the peer was started anew: what was done then is lost either way. */
 		str_format(vm->why, sizeof(vm->why),
-			   "it was handed to %s, which was started anew since or forgot: 'unpause --force' goes on from the hand-over",
-			   doubt->peer.name);
+			   "it was handed to %s, which was started anew since or forgot: 'unpause --force' goes on from "
+			   "the hand-over", doubt->peer.name);
 		log_warn("%s stays paused: %s", vm->config.name, vm->why);
 		question_end();
 		doubt->ask_ns = 0;

@@ -64,6 +64,15 @@ const char *session_guest(const struct session *s)
 	return arriving == s ? arrival_name() : NULL;
 }
 
+bool session_get_arrival(struct migrate_arrival *arrival)
+{
+	if (!arriving)
+		return false;
+	arrival_describe(arrival);
+	str_copy(arrival->peer, sizeof(arrival->peer), arriving->peer.name);
+	return true;
+}
+
 void session_hang_up(struct session *s, bool abort)
 {
 	drop_arrival(s);
@@ -190,16 +199,16 @@ static void commit(struct session *s)
 	struct wire_running *running = (struct wire_running *)(s->record + HEADER);
 	const struct wire_commit *body = (const struct wire_commit *)s->stream.body;
 	u64 begin = time_ns();
-	char name[VM_NAME_BYTES];
+	const struct vm *vm;
 
-	str_copy(name, sizeof(name), arrival_name());
 	/* The body is in the area that arrival_commit gives back. */
-	arrival_commit(&(struct wire_commit){ body->paused_ns, body->one_way_ns }, begin - s->hello_ns);
+	vm = arrival_commit(&(struct wire_commit){ body->paused_ns, body->one_way_ns }, begin - s->hello_ns);
 	arriving = NULL;
 	s->state = SESSION_RUNNING;
 	running->load_ns = time_ns() - begin;
 	answer(s, RECORD_RUNNING, sizeof(*running));
-	log_info("%s has arrived from %s and runs here", name, s->peer.name);
+	log_info("%s has arrived from %s and %s here", vm->config.name, s->peer.name,
+		 vm->paused ? "is paused" : "runs");
 }
 
 static void aborted(struct session *s)

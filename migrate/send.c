@@ -95,7 +95,7 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 		return say(-E_BUSY, why, why_bytes, "%s is in doubt: %s", vm->config.name, vm->why);
 	if (options->live && !vm->gmem.npt.format->dirty_bit)
 		return say(-E_NOSYS, why, why_bytes,
-			   "this CPU keeps no record of the pages that a guest writes: 'migrate' without --live needs none");
+			   "this CPU does not record what a guest writes: 'migrate' without --live needs no record");
 	memset(s, 0, sizeof(*s));
 	if (take_buffers(s, vm))
 		return say(-E_NOMEM, why, why_bytes, "no memory left for the migration's own tables");

@@ -51,6 +51,7 @@ void sender_done(struct sender *s)
 	struct vm *vm = s->vm;
 
 	s->progress.downtime_ns = time_ns() - s->pause_ns;
+	s->progress.user_pause = vm->paused & VM_PAUSE_USER;
 	log_debug("%s: END %lu us after the pause, PREPARED %lu us, RUNNING %lu us", vm->config.name,
 		  (unsigned long)((s->end_ns - s->pause_ns) / NS_PER_US),
 		  (unsigned long)((s->step_ns - s->pause_ns) / NS_PER_US),

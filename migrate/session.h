@@ -36,6 +36,8 @@ void session_record(struct session *s);
 void session_turn_down(struct session *s, u16 type, int error, const char *why);
 /* Closes the connection; the guest that was arriving over it is freed. */
 void session_hang_up(struct session *s, bool abort);
+/* The guest that is arriving, over whichever connection; false: none is. */
+bool session_get_arrival(struct migrate_arrival *arrival);
 /* Of the guest that is arriving over this connection, for messages; NULL: none is. */
 const char *session_guest(const struct session *s);
 

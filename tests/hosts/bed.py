@@ -392,7 +392,7 @@ class Host:
         return f"--- {self.name}: last lines of {self.directory}/serial.log\n{text}\n"
 
 
-SUMMARY = re.compile(r"(\S+) runs on (\S+): ([\d.]+) s in all, ([\d.]+) ms down, (\d+) rounds?, ([\d.]+) MB sent for (\d+) MiB")
+SUMMARY = re.compile(r"(\S+) (?:runs|is paused) on (\S+): ([\d.]+) s in all, ([\d.]+) ms down, (\d+) rounds?, ([\d.]+) MB sent for (\d+) MiB")
 
 
 def summary(output):

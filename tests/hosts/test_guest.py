@@ -75,6 +75,22 @@ def test_guests_that_never_exit(tiny):
     tiny.command("destroy other")
 
 
+def test_create_paused(tiny):
+    """Built, but it does nothing before unpause; it may be moved like that."""
+    tiny.command("create --paused port")
+    assert tiny.guests() == {"tiny": "paused"}
+    tiny.migrate("tiny", "localhost")
+    bed.until(lambda: tiny.guests() == {"tiny": "paused"}, "the paused guest's move")
+    tiny.line.send("console tiny\r")
+    tiny.line.send("\x1d")
+    tiny.expect(r"Ctrl-\] leaves\)\s*\(left\)")
+    tiny.wait_prompt()
+    tiny.command("unpause tiny")
+    tiny.line.skip()
+    tiny.line.send("console tiny\r")
+    tiny.expect(FAULTS["port"], 60)
+
+
 def test_linux_whole_life(new_host):
     """Boot to a shell, network, a clean reboot, a power-off; then all memory is back."""
     host = new_host(files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).boot()

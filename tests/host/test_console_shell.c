@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands as they are typed, and what they print: about guests, and about a guest that moves. */
+#include "migrate_bed.h"
+
+#include "arch/x86_64/power.h"
+#include "console/console.h"
+#include "migrate/owner.h"
+#include "net/net.h"
+#include "net/port.h"
+#include "version.h"
+#include "vmm/files.h"
+
+const char godwit_version[] = "test";
+
+void net_get_info(struct net_info *info)
+{
+	memset(info, 0, sizeof(*info));
+}
+
+noreturn void power_off(void)
+{
+	abort();
+}
+
+noreturn void power_reset(void)
+{
+	abort();
+}
+
+/* --- the line --------------------------------------------------------------------------------- */
+
+static const char *typed;
+static char shown[1 << 16];
+static size_t shown_bytes;
+
+static size_t io_read(u8 *buf, size_t size)
+{
+	size_t n = MIN(strlen(typed), size);
+
+	memcpy(buf, typed, n);
+	typed += n;
+	return n;
+}
+
+static size_t io_room(void)
+{
+	return 4096;
+}
+
+static void io_write(const char *text, size_t len)
+{
+	assert_true(shown_bytes + len < sizeof(shown));
+	memcpy(shown + shown_bytes, text, len);
+	shown_bytes += len;
+	shown[shown_bytes] = 0;
+}
+
+static bool io_drain(void)
+{
+	return false;
+}
+
+static const struct console_io io = { io_read, io_room, io_write, io_drain };
+static struct host_config host;
+
+static void poll_console(void)
+{
+	for (u32 i = 0; i < 4; i++) {
+		console_poll();
+		vm_service();
+	}
+}
+
+/* What is printed from the command on. */
+static const char *command(const char *text)
+{
+	shown_bytes = 0;
+	shown[0] = 0;
+	typed = text;
+	while (*typed)
+		poll_console();
+	typed = "\r";
+	poll_console();
+	return shown;
+}
+
+static void expect(const char *text, const char *wanted)
+{
+	const char *got = command(text);
+
+	if (!strstr(got, wanted))
+		fprintf(stderr, "%s: wanted '%s', got '%s'\n", text, wanted, got);
+	assert_non_null(strstr(got, wanted));
+}
+
+static int set_up(void **state)
+{
+	bed_set_up(state);
+	bed_stores_per_step = 0;
+	bed_boots = true;
+	typed = "";
+	shown_bytes = 0;
+	host_config_init(&host);
+	console_init(&io, &host);
+	vm_set_listener(console_guest_event);
+	if (!files_find("web.cfg"))
+		files_add("web.cfg", bed_config_text, strlen(bed_config_text));
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	vm_set_listener(NULL);
+	bed_boots = false;
+	return bed_tear_down(state);
+}
+
+/* --- guests ----------------------------------------------------------------------------------- */
+
+static void test_create(unused void **state)
+{
+	expect("create web", "started: 16 MiB, 1 vCPU\n");
+	assert_int_equal(bed_owners(), 1);
+	expect("list", "running");
+	expect("create web.cfg", "there is a guest named web here already");
+	expect("create nothing", "there is no such file");
+	expect("create --swiftly web", "unknown option --swiftly");
+}
+
+static void test_create_paused(unused void **state)
+{
+	static const char *const ways[] = { "create --paused web", "create -p web", "create -p -c web" };
+
+	for (u32 i = 0; i < ARRAY_SIZE(ways); i++) {
+		expect(ways[i], i == 2 ? "console of web" : "created, paused: 16 MiB");
+		command("\x1d");
+		assert_non_null(vm_find("web"));
+		assert_int_equal(vm_find("web")->paused, VM_PAUSE_USER);
+		assert_int_equal(bed_owners(), 0);
+		expect("list", "  paused\n");
+		expect("shutdown web", "paused and can't hear it");
+		command("unpause web");
+		assert_int_equal(bed_owners(), 1);
+		expect("unpause web", "web is not paused");
+		command("destroy web");
+		assert_null(vm_find("web"));
+	}
+}
+
+/* A guest that is kept for a look obeys no command but destroy, and says so. */
+static void test_ended(unused void **state)
+{
+	struct vm *vm = bed_create();
+
+	vm->config.on_crash = VM_PRESERVE;
+	vm_fail(vm, "for a test");
+	poll_console();
+	expect("list", "crashed: for a test");
+	expect("reboot web", "has ended (crashed): destroy it");
+	expect("shutdown web", "has ended");
+	expect("pause web", "has ended");
+	expect("migrate web localhost", "does not run");
+	command("destroy web");
+	assert_null(vm_next(NULL));
+}
+
+/* What a guest prints at its very end is shown to who watches it. */
+static void test_last_words(unused void **state)
+{
+	struct vm *vm = bed_create();
+
+	command("console web");
+	spin_lock(&vm->lock);
+	ring_push(&vm->console, "Power down", 10);
+	spin_unlock(&vm->lock);
+	vm_want(vm, VM_WANT_SHUTDOWN);
+	vm_service();
+	assert_null(vm_next(NULL));
+	expect("", "Power down");
+	assert_non_null(strstr(shown, "(the guest is not here any more)"));
+}
+
+/* --- a guest that moves ----------------------------------------------------------------------- */
+
+static void test_moving(unused void **state)
+{
+	struct vm *vm = bed_create();
+
+	vm_pause(vm, VM_PAUSE_USER);
+	assert_int_equal(fault_set("send.rounds", FAULT_FOREVER), 0);
+	bed_start(vm, true);
+	bed_run(20);
+	expect("list", "arriving from alpha, 0 %");
+	expect("info", "moving           : web to alpha");
+	expect("info", "arriving         : web from alpha, 0 %");
+	expect("pause web", "is being moved");
+	expect("destroy web", "is being moved");
+	expect("reboot web", "is being moved");
+	/* --force is for a copy whose owner is unknown, not for one that is on its way. */
+	expect("unpause --force web", "is being moved");
+	assert_int_equal(vm->paused, VM_PAUSE_USER);
+	expect("migrate --cancel", "cancelled");
+	bed_settle();
+	expect("migrate --cancel", "no guest is being moved");
+	assert_null(strstr(command("list"), "arriving"));
+	assert_ptr_equal(vm_find("web"), vm);
+	fault_clear_all();
+	bed_start(vm, false);
+	assert_int_equal(bed_run(200000), MIGRATE_DONE);
+	expect("migrate --status", "web is paused on alpha: ");
+	vm = vm_find("web");
+	command("unpause web");
+	bed_move(vm, true);
+	expect("migrate --status", "web runs on alpha: ");
+}
+
+static void test_owner_unknown(unused void **state)
+{
+	struct migrate_peer peer = { .name = "beta", .ip = { 10, 0, 0, 2 } };
+	struct handover handover = { .epoch = 1 };
+	struct vm *vm = bed_create();
+
+	fake_pipe.link_down = true;
+	vm_pause(vm, VM_PAUSE_MIGRATE);
+	owner_unknown(vm, &peer, &handover, 1, "the connection to beta broke");
+	expect("list", "paused, owner unknown: it may run on beta");
+	expect("unpause web", "unpause --force");
+	expect("reboot web", "it may run on beta");
+	expect("migrate web localhost", "web is in doubt");
+	assert_int_equal(vm->state, VM_LIVE);
+	assert_int_equal(bed_owners(), 0);
+	command("unpause --force web");
+	assert_ptr_equal(bed_running(), vm);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_create), TEST(test_create_paused), TEST(test_ended), TEST(test_last_words), TEST(test_moving),
+		TEST(test_owner_unknown),
+	};
+
+	return cmocka_run_group_tests_name("console_shell", tests, NULL, NULL);
+}
