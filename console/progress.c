@@ -77,13 +77,13 @@ static void draw_bar(u64 done, u64 total)
 	terminal_printf("  [%s]", bar);
 }
 
-static void draw(const struct migrate_progress *p)
+static void draw_text(const struct migrate_progress *p)
 {
 	char rate[16];
 	u64 done_mib = (p->pages_total - MIN(p->pages_left, p->pages_total)) * PAGE_SIZE / MIB(1);
 	u64 total_mib = p->pages_total * PAGE_SIZE / MIB(1);
 
-	terminal_printf(TERMINAL_CLEAR_LINE "%s -> %s  ", p->guest, p->peer);
+	terminal_printf("%s -> %s  ", p->guest, p->peer);
 	if (p->step != MIGRATE_ROUNDS && (p->live || p->step != MIGRATE_FINAL)) {
 		terminal_puts(step_name(p->step));
 		return;
@@ -101,13 +101,21 @@ static void draw(const struct migrate_progress *p)
 	draw_bar(p->pages_total - MIN(p->pages_left, p->pages_total), p->pages_total);
 }
 
+static void draw(const struct migrate_progress *p)
+{
+	terminal_puts(TERMINAL_CLEAR_LINE TERMINAL_WRAP_OFF);
+	draw_text(p);
+	terminal_puts(TERMINAL_WRAP_ON);
+}
+
 static void summary(const struct migrate_progress *p, char *text, size_t size)
 {
 	u64 total_ms = p->total_ns / NS_PER_MS;
 
 	if (p->step == MIGRATE_DONE)
 		str_format(text, size, "%s %s on %s: %llu.%02llu s in all, %llu.%llu ms down, %u round%s, %llu.%llu MB sent for %llu MiB",
-			   p->guest, p->user_pause ? "is paused" : "runs", p->peer, (unsigned long long)(total_ms / 1000),
+			   p->guest, p->user_pause ? "is paused" : "runs", p->peer,
+			   (unsigned long long)(total_ms / 1000),
 			   (unsigned long long)(total_ms % 1000 / 10), (unsigned long long)(p->downtime_ns / NS_PER_MS),
 			   (unsigned long long)(p->downtime_ns % NS_PER_MS / (NS_PER_MS / 10)), p->round,
 			   p->round == 1 ? "" : "s", (unsigned long long)(p->bytes_sent / 1000000),

@@ -13,6 +13,9 @@
 #define TERMINAL_QUEUE_BYTES KIB(128)
 
 #define TERMINAL_CLEAR_LINE "\r\x1b[K"
+/* What is longer than the row is cut at its end, not wrapped: a line that is drawn again must be one row. */
+#define TERMINAL_WRAP_OFF "\x1b[?7l"
+#define TERMINAL_WRAP_ON "\x1b[?7h"
 
 void terminal_init(const struct console_io *io);
 void terminal_write(const char *text, size_t len);

@@ -40,7 +40,6 @@ void log_set_panic_sink(void (*put)(const char *text, size_t len))
 	WRITE_ONCE(panic_sink, put);
 }
 
-
 /* In a panic the owner of the lock may have been stopped: then go on without it. */
 static bool log_acquire(void)
 {

@@ -17,6 +17,7 @@
 #include "migrate/peers.h"
 #include "migrate/send.h"
 #include "mm/pages.h"
+#include "vmm/files.h"
 #include "vmm/vm.h"
 
 #define HEADER sizeof(struct record_header)
@@ -139,6 +140,7 @@ static void first_hello(struct session *s)
 		return;
 	}
 	arriving = s;
+	s->source_khz = hello.fixed.tsc_khz;
 	s->state = SESSION_MEMORY;
 	s->stream.rules = memory_rules;
 	area = arrival_area(&bytes);
@@ -194,6 +196,21 @@ static void prepare(struct session *s)
 	answer(s, RECORD_PREPARED, 0);
 }
 
+/* It runs on without these; who looks after it should know before it restarts or tells the time. */
+static void warn_of_host(const struct vm *vm, u32 source_khz)
+{
+	const char *files[] = { vm->config.kernel, vm->config.ramdisk };
+	u64 khz = tsc_khz();
+	u64 off = khz > source_khz ? khz - source_khz : source_khz - khz;
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		if (files[i][0] && !files_find(files[i]))
+			log_warn("%s can't restart here: there is no file %s on this host", vm->config.name, files[i]);
+	if (off > khz / 100)
+		log_warn("%s: the TSC has %lu MHz here, %u MHz where it came from: only its paravirtual clock stays right",
+			 vm->config.name, (unsigned long)(khz / 1000), source_khz / 1000);
+}
+
 static void commit(struct session *s)
 {
 	struct wire_running *running = (struct wire_running *)(s->record + HEADER);
@@ -209,6 +226,7 @@ static void commit(struct session *s)
 	answer(s, RECORD_RUNNING, sizeof(*running));
 	log_info("%s has arrived from %s and %s here", vm->config.name, s->peer.name,
 		 vm->paused ? "is paused" : "runs");
+	warn_of_host(vm, s->source_khz);
 }
 
 static void aborted(struct session *s)

@@ -24,6 +24,7 @@ struct session {
 	struct migrate_peer peer;
 	struct stream stream;
 	hpa_t body_block;
+	u32 source_khz; /* the source's TSC */
 	u64 hello_ns, moved_ns, moved_mark, linger_ns;
 	u8 record[sizeof(struct record_header) + SESSION_REASON_MAX + STREAM_ALIGN] aligned(8);
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * RSDP, XSDT, FADT, FACS, DSDT, MADT, MCFG (ACPI 6.5 5.2). Built anew at each start of a guest, by
- * the service CPU; after that they are the guest's memory. tests/host/test_vmm_acpi.c has iasl read them.
+ * the service CPU; after that they are the guest's memory. tests/host/test_acpi_tables.c has iasl read them.
  */
 #include "vmm/acpi_tables.h"
 
@@ -171,7 +171,7 @@ static struct acpi_gas io_register(u64 port, u8 bytes)
 				  .address = port };
 }
 
-/* A block of registers, accessed as the parts say: no access size (ACPI 6.5 5.2.9, X_PM1a_EVT_BLK). */
+/* A block of registers of two bytes each (ACPI 6.5 4.8.3.1). */
 static struct acpi_gas io_block(u64 port, u8 bytes)
 {
 	return (struct acpi_gas){ .space = 1, .bits = (u8)(8 * bytes), .access = 2, .address = port };

@@ -147,11 +147,6 @@ void sched_wake(struct vcpu *vcpu)
 		cpu_kick(vcpu->cpu);
 }
 
-bool sched_contended(void)
-{
-	return READ_ONCE(own_queue()->first) != NULL;
-}
-
 /* The halted vCPU's next timer in time_ns; 0: none, or it is not allowed to run. */
 static u64 halted_deadline(const struct vcpu *vcpu)
 {

@@ -14,8 +14,6 @@ bool sched_has_cpu(void);
 /* Gives the vCPU a host CPU (the least loaded one); sched_has_cpu() was true. */
 void sched_add(struct vcpu *vcpu);
 void sched_remove(struct vcpu *vcpu);
-/* Is somebody waiting for this CPU? */
-bool sched_contended(void);
 /* Runnable now (or again): queues it and kicks its CPU. Any CPU. */
 void sched_wake(struct vcpu *vcpu);
 /* The main loop of the CPUs other than the service CPU. */

@@ -306,12 +306,3 @@ struct vm *vm_next(struct vm *vm)
 	while (vm && !vm->published);
 	return vm;
 }
-
-u64 vm_overhead_bytes(const struct vm *vm)
-{
-	u64 bytes = sizeof(*vm) + sizeof(*vm->cpuid) + VM_CONSOLE_BYTES + VM_INPUT_BYTES;
-
-	bytes += vm->gmem.npt.table_pages * PAGE_SIZE + vm->gmem.chunk_count * sizeof(hpa_t);
-	bytes += vm->vcpu_count * (sizeof(struct vcpu) + vcpu_xsave_bytes() + 4 * PAGE_SIZE);
-	return bytes;
-}

@@ -125,8 +125,6 @@ bool vm_service(void);
 void vm_power_button(struct vm *vm);
 /* Told when a guest has ended, restarted or crashed, for the console's message. */
 void vm_set_listener(void (*event)(struct vm *vm, const char *what));
-/* Bytes of host memory that the guest costs on top of its own. */
-u64 vm_overhead_bytes(const struct vm *vm);
 
 u64 vm_time_ns(const struct vm *vm);
 u64 vm_tsc(const struct vm *vm);

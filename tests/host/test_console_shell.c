@@ -71,6 +71,13 @@ static void poll_console(void)
 	}
 }
 
+/* What has been printed since the last command. */
+static const char *printed(void)
+{
+	poll_console();
+	return shown;
+}
+
 /* What is printed from the command on. */
 static const char *command(const char *text)
 {
@@ -214,6 +221,31 @@ static void test_moving(unused void **state)
 	expect("migrate --status", "web runs on alpha: ");
 }
 
+/* It runs on without its kernel's file and at another frequency, but it is said. */
+static void test_warned_on_arrival(unused void **state)
+{
+	struct vm *vm = bed_create();
+
+	bed_move(vm, true);
+	assert_non_null(strstr(printed(), "web can't restart here: there is no file vmlinuz on this host"));
+	assert_null(strstr(shown, "TSC"));
+}
+
+/* Drawn again and again, the line must not wrap on a narrow terminal. */
+static void test_progress_line(unused void **state)
+{
+	struct vm *vm = bed_create();
+	const char *at;
+
+	assert_int_equal(fault_set("send.rounds", FAULT_FOREVER), 0);
+	bed_start(vm, true);
+	bed_run(20);
+	at = strstr(command("migrate --status"), "web -> alpha");
+	assert_non_null(at);
+	assert_memory_equal(at - 5, "\x1b[?7l", 5);
+	assert_non_null(strstr(at, "]\x1b[?7h"));
+}
+
 static void test_owner_unknown(unused void **state)
 {
 	struct migrate_peer peer = { .name = "beta", .ip = { 10, 0, 0, 2 } };
@@ -239,7 +271,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_create), TEST(test_create_paused), TEST(test_ended), TEST(test_last_words), TEST(test_moving),
-		TEST(test_owner_unknown),
+		TEST(test_warned_on_arrival), TEST(test_progress_line), TEST(test_owner_unknown),
 	};
 
 	return cmocka_run_group_tests_name("console_shell", tests, NULL, NULL);
