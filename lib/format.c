@@ -267,6 +267,16 @@ int str_format(char *buf, size_t size, const char *fmt, ...)
 	return n;
 }
 
+int say(int error, char *why, size_t why_bytes, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	str_vformat(why, why_bytes, fmt, ap);
+	va_end(ap);
+	return error;
+}
+
 const char *format_bytes(char *buf, size_t size, u64 bytes)
 {
 	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };

@@ -9,10 +9,10 @@
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "lib/bitmap.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/peers.h"
-#include "migrate/say.h"
 #include "migrate/state.h"
 #include "mm/pages.h"
 #include "vmm/vm.h"
@@ -54,8 +54,7 @@ void arrival_describe(struct migrate_arrival *arrival)
 
 bool arrival_is(const struct handover *handover)
 {
-	return in.vm && in.handover.epoch == handover->epoch && in.handover.attempt == handover->attempt &&
-	       !memcmp(in.handover.uuid, handover->uuid, sizeof(handover->uuid));
+	return in.vm && handover_equal(&in.handover, handover);
 }
 
 static void free_buffers(void)
@@ -109,11 +108,9 @@ int arrival_begin(const struct hello *hello, char *why, size_t why_bytes)
 	}
 	/* Its clocks and devices stand still until it is ours. */
 	vm_pause(in.vm, VM_PAUSE_MIGRATE);
-	in.vm->epoch = hello->fixed.epoch;
+	in.vm->epoch = hello->fixed.handover.epoch;
 	*in.vm->cpuid = hello->cpuid;
-	memcpy(in.handover.uuid, hello->fixed.uuid, sizeof(in.handover.uuid));
-	in.handover.epoch = hello->fixed.epoch;
-	in.handover.attempt = hello->fixed.attempt;
+	in.handover = hello->fixed.handover;
 	error = state_devices_check(in.vm, hello->devices, hello->fixed.device_count, peers_host_name(), why,
 				    why_bytes);
 	if (!error && in.vm->gmem.pages != hello->fixed.memory_bytes / PAGE_SIZE)

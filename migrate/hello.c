@@ -9,7 +9,6 @@
 #include "lib/format.h"
 #include "lib/string.h"
 #include "migrate/peers.h"
-#include "migrate/say.h"
 #include "migrate/state.h"
 #include "mm/pages.h"
 #include "vmm/board.h"
@@ -23,7 +22,8 @@
 /* A guest's tables and device models, roughly; vm_create_incoming finds out exactly. */
 #define OVERHEAD_BYTES MIB(1)
 
-int hello_build(struct stream *s, const struct vm *vm, u64 attempt, bool live, void *buffer, size_t *bytes)
+int hello_build(struct stream *s, const struct vm *vm, const struct handover *handover, bool live, void *buffer,
+		size_t *bytes)
 {
 	struct wire_hello *hello = (struct wire_hello *)((u8 *)buffer + HEADER);
 	struct wire_device *devices = (struct wire_device *)(hello + 1);
@@ -40,9 +40,7 @@ int hello_build(struct stream *s, const struct vm *vm, u64 attempt, bool live, v
 	hello->board_version = BOARD_VERSION;
 	str_copy(hello->host, sizeof(hello->host), peers_host_name());
 	str_copy(hello->extension, sizeof(hello->extension), hvm->name);
-	memcpy(hello->uuid, vm->config.uuid, sizeof(hello->uuid));
-	hello->epoch = vm->epoch;
-	hello->attempt = attempt;
+	hello->handover = *handover;
 	hello->memory_bytes = vm->gmem.pages * PAGE_SIZE;
 	hello->xsave_bytes = vcpu_xsave_bytes();
 	hello->tsc_khz = (u32)tsc_khz();
@@ -89,7 +87,7 @@ static int parse_config(struct hello *hello, const char *text, char *why, size_t
 			str_copy(why, why_bytes, "the guest's configuration is not understood");
 		return -E_REFUSED;
 	}
-	if (memcmp(hello->config.uuid, hello->fixed.uuid, sizeof(hello->fixed.uuid)) ||
+	if (memcmp(hello->config.uuid, hello->fixed.handover.uuid, sizeof(hello->config.uuid)) ||
 	    hello->fixed.memory_bytes != MIB(hello->config.memory_mib))
 		return say(-E_PROTO, why, why_bytes,
 			   "the guest's configuration does not fit the rest of HELLO");

@@ -29,10 +29,8 @@ int migrate_start(struct vm *vm, const char *peer, const struct migrate_options 
 {
 	struct migrate_peer found;
 
-	if (peers_find(peer, &found)) {
-		str_format(why, why_bytes, "%s is no peer: add it to peers in godwit.cfg", peer);
-		return -E_NOENT;
-	}
+	if (peers_find(peer, &found))
+		return say(-E_NOENT, why, why_bytes, "%s is no peer: add it to peers in godwit.cfg", peer);
 	return send_start(vm, &found, options, why, why_bytes);
 }
 

@@ -76,8 +76,7 @@ void owner_announce(const u8 uuid[16])
 bool owner_taken(const struct handover *handover)
 {
 	for (u32 i = 0; i < MIN(taken_count, TAKEN_MAX); i++)
-		if (taken[i].epoch == handover->epoch && taken[i].attempt == handover->attempt &&
-		    !memcmp(taken[i].uuid, handover->uuid, sizeof(handover->uuid)))
+		if (handover_equal(&taken[i], handover))
 			return true;
 	return false;
 }
@@ -211,9 +210,7 @@ static void send_query(const struct doubt *doubt)
 	query->magic = STREAM_MAGIC;
 	query->version = STREAM_VERSION;
 	str_copy(query->host, sizeof(query->host), peers_host_name());
-	memcpy(query->uuid, doubt->handover.uuid, sizeof(query->uuid));
-	query->epoch = doubt->handover.epoch;
-	query->attempt = doubt->handover.attempt;
+	query->handover = doubt->handover;
 	stream_send(&question.stream, question.record,
 		    record_seal(&question.stream, question.record, RECORD_QUERY, sizeof(*query)));
 	question.sent = true;

@@ -6,18 +6,17 @@
 #ifndef MIGRATE_OWNER_H
 #define MIGRATE_OWNER_H
 
+#include "lib/string.h"
 #include "migrate/migrate.h"
 #include "migrate/stream.h"
 #include "types.h"
 
 struct vm;
 
-/* One hand-over, the same words on both sides. */
-struct handover {
-	u8 uuid[16];
-	u64 epoch;
-	u64 attempt;
-};
+static inline bool handover_equal(const struct handover *a, const struct handover *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
 
 /* --- source --- */
 /* COMMIT went out and no answer came: vm (paused by VM_PAUSE_MIGRATE) stays paused, by VM_PAUSE_OWNER. */

@@ -21,7 +21,6 @@
 #include "vmm/vm.h"
 
 #define HEADER sizeof(struct record_header)
-#define REASON_MAX SESSION_REASON_MAX
 
 static struct session *arriving; /* whose guest arrival.c has; NULL: none */
 static struct hello hello;       /* the one being looked at: too large for the stack */
@@ -40,13 +39,13 @@ static const struct record_rule memory_rules[] = {
 	{ RECORD_DEVICE, sizeof(struct wire_device), KIB(256) },
 	{ RECORD_CONSOLE, sizeof(struct wire_console), KIB(128) },
 	{ RECORD_END, sizeof(struct wire_end), sizeof(struct wire_end) },
-	{ RECORD_ABORT, sizeof(struct wire_reason), REASON_MAX },
+	{ RECORD_ABORT, sizeof(struct wire_reason), WIRE_REASON_MAX },
 	{ 0, 0, 0 },
 };
 
 static const struct record_rule prepared_rules[] = {
 	{ RECORD_COMMIT, sizeof(struct wire_commit), sizeof(struct wire_commit) },
-	{ RECORD_ABORT, sizeof(struct wire_reason), REASON_MAX },
+	{ RECORD_ABORT, sizeof(struct wire_reason), WIRE_REASON_MAX },
 	{ 0, 0, 0 },
 };
 
@@ -89,9 +88,6 @@ static void answer(struct session *s, u16 type, u32 body_bytes)
 
 void session_turn_down(struct session *s, u16 type, int error, const char *why)
 {
-	struct wire_reason *reason = (struct wire_reason *)(s->record + HEADER);
-	size_t bytes = MIN(strlen(why), STREAM_TEXT_MAX);
-
 	log_warn("migration from %s: %s%s%s%s", s->peer.name, arriving == s ? arrival_name() : "",
 		 arriving == s ? ": " : "", type == RECORD_REFUSE ? "refused: " : "", why);
 	drop_arrival(s);
@@ -100,10 +96,7 @@ void session_turn_down(struct session *s, u16 type, int error, const char *why)
 	/* An answer still in the way would be PREPARED: the connection's end says what ABORT would. */
 	if (!stream_idle(&s->stream))
 		return;
-	reason->error = (u32)-error;
-	reason->reserved = 0;
-	memcpy(reason + 1, why, bytes);
-	answer(s, type, (u32)(sizeof(*reason) + bytes));
+	stream_send(&s->stream, s->record, record_seal_reason(&s->stream, s->record, type, error, why));
 }
 
 /* --- records ---------------------------------------------------------------------------------- */
@@ -111,7 +104,7 @@ void session_turn_down(struct session *s, u16 type, int error, const char *why)
 static void first_hello(struct session *s)
 {
 	struct wire_accept *accept = (struct wire_accept *)(s->record + HEADER);
-	struct handover handover;
+	const struct handover *handover = &hello.fixed.handover;
 	char why[STREAM_TEXT_MAX + 1];
 	void *area;
 	u32 bytes;
@@ -124,15 +117,12 @@ static void first_hello(struct session *s)
 			   arrival_name());
 		error = -E_BUSY;
 	}
-	memcpy(handover.uuid, hello.fixed.uuid, sizeof(handover.uuid));
-	handover.epoch = hello.fixed.epoch;
-	handover.attempt = hello.fixed.attempt;
-	if (!error && owner_taken(&handover)) {
+	if (!error && owner_taken(handover)) {
 		str_copy(why, sizeof(why), "this very hand-over was taken before: the stream is a repetition");
 		error = -E_PROTO;
 	}
 	if (!error)
-		error = hello_check(&hello, &s->peer, send_moving(&handover), why, sizeof(why));
+		error = hello_check(&hello, &s->peer, send_moving(handover), why, sizeof(why));
 	if (!error)
 		error = arrival_begin(&hello, why, sizeof(why));
 	if (error) {
@@ -159,23 +149,19 @@ static void first_query(struct session *s)
 {
 	const struct wire_query *query = (const struct wire_query *)s->stream.body;
 	struct wire_status *status = (struct wire_status *)(s->record + HEADER);
-	struct handover handover;
 
 	if (query->magic != STREAM_MAGIC || query->version != STREAM_VERSION) {
 		session_turn_down(s, RECORD_ABORT, -E_PROTO, "this is no question of this version");
 		return;
 	}
-	memcpy(handover.uuid, query->uuid, sizeof(handover.uuid));
-	handover.epoch = query->epoch;
-	handover.attempt = query->attempt;
 	/* From whatever address it is asked: the answer must stay true. */
-	if (arriving && arrival_is(&handover))
+	if (arriving && arrival_is(&query->handover))
 		session_turn_down(arriving, RECORD_ABORT, -E_CLOSED, "the source asks on a new connection");
 	memset(status, 0, sizeof(*status));
 	status->boot_id = peers_boot_id();
-	status->owner = owner_taken(&handover) ? WIRE_TAKEN : WIRE_UNKNOWN;
+	status->owner = owner_taken(&query->handover) ? WIRE_TAKEN : WIRE_UNKNOWN;
 	if (status->owner == WIRE_TAKEN)
-		owner_announce(handover.uuid);
+		owner_announce(query->handover.uuid);
 	s->state = SESSION_LINGER;
 	s->linger_ns = time_ns();
 	answer(s, RECORD_STATUS, sizeof(*status));
@@ -231,10 +217,9 @@ static void commit(struct session *s)
 
 static void aborted(struct session *s)
 {
-	const struct wire_reason *reason = (const struct wire_reason *)s->stream.body;
 	char text[STREAM_TEXT_MAX + 1];
 
-	stream_text(text, sizeof(text), reason + 1, s->stream.header.length - sizeof(*reason));
+	stream_reason(&s->stream, text, sizeof(text));
 	log_info("%s does not come from %s: %s", arrival_name(), s->peer.name, text);
 	session_hang_up(s, false);
 }

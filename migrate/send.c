@@ -11,11 +11,11 @@
 #include "errors.h"
 #include "lib/bitmap.h"
 #include "lib/fault.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/hello.h"
 #include "migrate/peers.h"
-#include "migrate/say.h"
 #include "migrate/sender.h"
 #include "migrate/state.h"
 #include "mm/pages.h"
@@ -130,7 +130,7 @@ static bool do_connect(struct sender *s)
 
 	if (fault_hold("send.connect") || s->stream.pipe->ops->status(s->stream.pipe))
 		return false;
-	if (hello_build(&s->stream, s->vm, s->handover.attempt, s->live, s->state, &bytes)) {
+	if (hello_build(&s->stream, s->vm, &s->handover, s->live, s->state, &bytes)) {
 		sender_fail(s, false, "its configuration is too long to be sent");
 		return false;
 	}
@@ -412,8 +412,5 @@ bool send_busy(const struct vm *vm)
 
 const struct vm *send_moving(const struct handover *handover)
 {
-	if (!active() || out.handover.epoch != handover->epoch || out.handover.attempt != handover->attempt ||
-	    memcmp(out.handover.uuid, handover->uuid, sizeof(handover->uuid)))
-		return NULL;
-	return out.vm;
+	return active() && handover_equal(&out.handover, handover) ? out.vm : NULL;
 }

@@ -7,19 +7,18 @@
 
 const struct record_rule sender_answer_rules[] = {
 	{ RECORD_ACCEPT, sizeof(struct wire_accept), sizeof(struct wire_accept) },
-	{ RECORD_REFUSE, sizeof(struct wire_reason), sizeof(struct wire_reason) + STREAM_TEXT_MAX },
+	{ RECORD_REFUSE, sizeof(struct wire_reason), WIRE_REASON_MAX },
 	{ RECORD_PREPARED, 0, 0 },
 	{ RECORD_RUNNING, sizeof(struct wire_running), sizeof(struct wire_running) },
-	{ RECORD_ABORT, sizeof(struct wire_reason), sizeof(struct wire_reason) + STREAM_TEXT_MAX },
+	{ RECORD_ABORT, sizeof(struct wire_reason), WIRE_REASON_MAX },
 	{ 0, 0, 0 },
 };
 
 static void answer_reason(struct sender *s, bool refused)
 {
-	const struct wire_reason *reason = (const struct wire_reason *)s->body;
 	char text[STREAM_TEXT_MAX + 1];
 
-	stream_text(text, sizeof(text), reason + 1, s->stream.header.length - sizeof(*reason));
+	stream_reason(&s->stream, text, sizeof(text));
 	if (refused)
 		sender_fail(s, true, "refused: %s", text);
 	else

@@ -13,8 +13,6 @@
 #include "mm/pages.h"
 #include "vmm/vm.h"
 
-#define HEADER sizeof(struct record_header)
-
 void sender_free(struct sender *s)
 {
 	if (s->bitmap)
@@ -68,19 +66,12 @@ void sender_done(struct sender *s)
 static bool send_abort(struct sender *s, const char *why)
 {
 	struct pipe *pipe = s->stream.pipe;
-	u8 record[HEADER + sizeof(struct wire_reason) + STREAM_TEXT_MAX + STREAM_ALIGN] aligned(8);
-	struct wire_reason *reason = (struct wire_reason *)(record + HEADER);
-	size_t text = MIN(strlen(why), STREAM_TEXT_MAX);
-	size_t bytes;
+	u8 record[RECORD_REASON_BYTES] aligned(8);
 
 	if (!pipe || pipe->ops->status(pipe) || !stream_idle(&s->stream) || s->pages.run_left ||
 	    pipe->ops->room(pipe) < sizeof(record))
 		return false;
-	reason->error = E_CANCELED;
-	reason->reserved = 0;
-	memcpy(reason + 1, why, text);
-	bytes = record_seal(&s->stream, record, RECORD_ABORT, (u32)(sizeof(*reason) + text));
-	stream_send(&s->stream, record, bytes);
+	stream_send(&s->stream, record, record_seal_reason(&s->stream, record, RECORD_ABORT, -E_CANCELED, why));
 	pipe->ops->flush(pipe);
 	return stream_idle(&s->stream);
 }

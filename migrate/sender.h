@@ -45,7 +45,7 @@ struct sender {
 
 	struct migrate_progress progress;
 	u8 record[64] aligned(8);   /* END, COMMIT, ABORT's head */
-	u8 body[sizeof(struct wire_reason) + STREAM_TEXT_MAX + STREAM_ALIGN] aligned(8); /* of the peer's answers */
+	u8 body[WIRE_REASON_MAX + STREAM_ALIGN] aligned(8); /* of the peer's answers */
 };
 
 static inline bool sender_active(const struct sender *s)

@@ -8,7 +8,6 @@
 #include "types.h"
 
 #define SESSION_BODY_BYTES STREAM_HELLO_MAX
-#define SESSION_REASON_MAX (sizeof(struct wire_reason) + STREAM_TEXT_MAX)
 
 enum session_state {
 	SESSION_FREE,
@@ -26,7 +25,7 @@ struct session {
 	hpa_t body_block;
 	u32 source_khz; /* the source's TSC */
 	u64 hello_ns, moved_ns, moved_mark, linger_ns;
-	u8 record[sizeof(struct record_header) + SESSION_REASON_MAX + STREAM_ALIGN] aligned(8);
+	u8 record[RECORD_REASON_BYTES] aligned(8);
 };
 
 /* receive_record.c */

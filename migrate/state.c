@@ -17,7 +17,6 @@
 #include "vmm/xsave.h"
 
 #define HEADER sizeof(struct record_header)
-#define XSTATE_BV_OFFSET 512 /* SDM 1 13.4.2 */
 
 static_assert(sizeof(struct cpu_state) % STREAM_ALIGN == 0, "wire layout: MSRs follow it");
 
@@ -56,16 +55,6 @@ static size_t save_time(struct stream *s, const struct vm *vm, u8 *record)
 	return record_seal(s, record, RECORD_TIME, sizeof(*time));
 }
 
-/* Components that the guest was not shown are the host's own affair: they stay here, as not in use. */
-static void hide_components(u8 *xsave, const struct vm *vm)
-{
-	u64 xstate_bv;
-
-	memcpy(&xstate_bv, xsave + XSTATE_BV_OFFSET, sizeof(xstate_bv));
-	xstate_bv &= cpuid_policy_xcr0(vm->cpuid);
-	memcpy(xsave + XSTATE_BV_OFFSET, &xstate_bv, sizeof(xstate_bv));
-}
-
 static size_t save_vcpu(struct stream *s, const struct vcpu *vcpu, u8 *record)
 {
 	struct wire_vcpu *head = (struct wire_vcpu *)(record + HEADER);
@@ -84,20 +73,23 @@ static size_t save_vcpu(struct stream *s, const struct vcpu *vcpu, u8 *record)
 	assert(head->msr_count <= MSR_VALUES_MAX);
 	head->xsave_bytes = xsave_bytes;
 	memcpy(msrs + head->msr_count, vcpu->xsave, xsave_bytes);
-	hide_components((u8 *)(msrs + head->msr_count), vcpu->vm);
+	vcpu_xsave_hide(msrs + head->msr_count, cpuid_policy_xcr0(vcpu->vm->cpuid));
 	body = (u32)(sizeof(*head) + sizeof(*state) + head->msr_count * sizeof(*msrs) + xsave_bytes);
 	return record_seal(s, record, RECORD_VCPU, body);
+}
+
+static struct wire_device describe(const struct device *dev)
+{
+	return (struct wire_device){ .type = dev->ops->type, .instance = dev->instance,
+				     .version = dev->ops->version, .state_bytes = dev->ops->state_bytes };
 }
 
 static size_t save_device(struct stream *s, struct device *dev, u8 *record)
 {
 	struct wire_device *head = (struct wire_device *)(record + HEADER);
 
-	memset(head, 0, sizeof(*head) + dev->ops->state_bytes);
-	head->type = dev->ops->type;
-	head->instance = dev->instance;
-	head->version = dev->ops->version;
-	head->state_bytes = dev->ops->state_bytes;
+	*head = describe(dev);
+	memset(head + 1, 0, dev->ops->state_bytes);
 	dev->ops->save(dev, head + 1);
 	return record_seal(s, record, RECORD_DEVICE, (u32)sizeof(*head) + dev->ops->state_bytes);
 }
@@ -156,14 +148,8 @@ u32 state_devices(const struct vm *vm, struct wire_device *list, u32 max)
 {
 	u32 count = 0;
 
-	for (const struct device *dev = vm->devices; dev && count < max; dev = dev->next) {
-		memset(&list[count], 0, sizeof(list[count]));
-		list[count].type = dev->ops->type;
-		list[count].instance = dev->instance;
-		list[count].version = dev->ops->version;
-		list[count].state_bytes = dev->ops->state_bytes;
-		count++;
-	}
+	for (const struct device *dev = vm->devices; dev && count < max; dev = dev->next)
+		list[count++] = describe(dev);
 	return count;
 }
 
@@ -182,24 +168,18 @@ int state_devices_check(struct vm *vm, const struct wire_device *list, u32 count
 		const struct wire_device *w = &list[i];
 		struct device *dev = device_find(vm, w->type, w->instance);
 
-		if (!dev) {
-			str_format(why, why_bytes, "%s has no %s (type %u, instance %u), which %s has", host,
-				   state_device_name(w->type), w->type, w->instance, vm->config.name);
-			return -E_REFUSED;
-		}
-		if (dev->ops->version != w->version || dev->ops->state_bytes != w->state_bytes) {
-			str_format(why, why_bytes,
+		if (!dev)
+			return say(-E_REFUSED, why, why_bytes, "%s has no %s (type %u, instance %u), which %s has",
+				   host, state_device_name(w->type), w->type, w->instance, vm->config.name);
+		if (dev->ops->version != w->version || dev->ops->state_bytes != w->state_bytes)
+			return say(-E_REFUSED, why, why_bytes,
 				   "%s has %s version %u, and %s has version %u: update the older host",
 				   host, dev->ops->name, dev->ops->version, vm->config.name, w->version);
-			return -E_REFUSED;
-		}
 	}
 	for (struct device *dev = vm->devices; dev; dev = dev->next)
-		if (!listed(list, count, dev)) {
-			str_format(why, why_bytes,
+		if (!listed(list, count, dev))
+			return say(-E_REFUSED, why, why_bytes,
 				   "%s would give %s a %s that it does not have: update the older host",
 				   host, vm->config.name, dev->ops->name);
-			return -E_REFUSED;
-		}
 	return 0;
 }

@@ -7,8 +7,8 @@
 #include "migrate/state.h"
 
 #include "errors.h"
+#include "lib/format.h"
 #include "lib/string.h"
-#include "migrate/say.h"
 #include "vmm/cpuid.h"
 #include "vmm/device.h"
 #include "vmm/msr.h"
@@ -96,7 +96,7 @@ static int check_vcpu(const struct wire_vcpu *head, u32 bytes, const struct vm *
 			   "vCPU %u's XCR0 has features that the guest was not shown", head->index);
 	if (vcpu_xsave_check(xsave, head->xsave_bytes, xcr0))
 		return say(-E_PROTO, why, why_bytes, "vCPU %u's XSAVE area is not valid", head->index);
-	if (msr_check(vm->vcpus[head->index], msrs, head->msr_count, what, sizeof(what)))
+	if (msr_check(msrs, head->msr_count, what, sizeof(what)))
 		return say(-E_PROTO, why, why_bytes, "vCPU %u: %s", head->index, what);
 	return 0;
 }

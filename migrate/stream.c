@@ -84,6 +84,17 @@ size_t record_seal_pages(struct stream *s, void *record, u64 first, u32 count)
 	return HEADER + sizeof(*page);
 }
 
+size_t record_seal_reason(struct stream *s, void *record, u16 type, int error, const char *why)
+{
+	struct wire_reason *reason = (struct wire_reason *)((u8 *)record + HEADER);
+	size_t bytes = MIN(strlen(why), STREAM_TEXT_MAX);
+
+	reason->error = (u32)-error;
+	reason->reserved = 0;
+	memcpy(reason + 1, why, bytes);
+	return record_seal(s, record, type, (u32)(sizeof(*reason) + bytes));
+}
+
 void stream_send(struct stream *s, const void *data, size_t bytes)
 {
 	assert(s->out_left == 0);
@@ -290,6 +301,11 @@ void stream_bulk_done(struct stream *s, size_t bytes)
 	s->pipe->ops->consume(s->pipe, bytes);
 	s->in_bytes += bytes;
 	s->bulk_left -= bytes;
+}
+
+void stream_reason(const struct stream *s, char *text, size_t size)
+{
+	stream_text(text, size, s->body + sizeof(struct wire_reason), s->header.length - sizeof(struct wire_reason));
 }
 
 void stream_text(char *dst, size_t size, const void *text, size_t bytes)

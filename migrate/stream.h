@@ -52,6 +52,14 @@ struct record_header {
 };
 static_assert(sizeof(struct record_header) == 16, "wire layout");
 
+/* One try to hand a guest over; in HELLO, in QUERY, and what both hosts remember. */
+struct handover {
+	u8 uuid[16];
+	u64 epoch;   /* of ownership, as it will be at the peer */
+	u64 attempt; /* a random number: this very try */
+};
+static_assert(sizeof(struct handover) == 32, "wire layout, and no padding: it is compared as bytes");
+
 /* Then device_count wire_devices, the CPUID policy and the configuration's text. */
 struct wire_hello {
 	u64 magic;
@@ -59,9 +67,7 @@ struct wire_hello {
 	u32 board_version;
 	char host[32];      /* what the source calls itself */
 	char extension[16]; /* "SVM", "VT-x" */
-	u8 uuid[16];
-	u64 epoch;          /* of ownership, as it will be at the peer */
-	u64 attempt;        /* a random number: this very try */
+	struct handover handover;
 	u64 memory_bytes;
 	u32 xsave_bytes;
 	u32 tsc_khz;
@@ -138,9 +144,7 @@ struct wire_query {
 	u32 version;
 	u32 reserved;
 	char host[32];
-	u8 uuid[16];
-	u64 epoch;
-	u64 attempt;
+	struct handover handover;
 };
 static_assert(sizeof(struct wire_query) == 80, "wire layout");
 
@@ -157,6 +161,9 @@ struct wire_reason {
 	u32 reserved;
 };
 static_assert(sizeof(struct wire_reason) == 8, "wire layout");
+#define WIRE_REASON_MAX (sizeof(struct wire_reason) + STREAM_TEXT_MAX)
+/* Room for such a record. */
+#define RECORD_REASON_BYTES (sizeof(struct record_header) + WIRE_REASON_MAX + STREAM_ALIGN)
 
 struct wire_running {
 	u64 load_ns; /* from COMMIT's arrival until the guest ran */
@@ -206,6 +213,8 @@ void stream_init(struct stream *s, struct pipe *pipe, const struct record_rule *
 size_t record_seal(struct stream *s, void *record, u16 type, u32 body_bytes);
 /* The same for count pages from first: the 24 bytes that go before them. */
 size_t record_seal_pages(struct stream *s, void *record, u64 first, u32 count);
+/* REFUSE or ABORT with why, which may be cut. */
+size_t record_seal_reason(struct stream *s, void *record, u16 type, int error, const char *why);
 /* Hands bytes to the pipe, which may take them later: they must stay until stream_pump says so. */
 void stream_send(struct stream *s, const void *data, size_t bytes);
 /* True: all that was sent is in the pipe. */
@@ -226,6 +235,8 @@ void stream_keep(struct stream *s);
 /* A contiguous piece of the pages of a PAGE record, at most max bytes; 0: none there yet. */
 size_t stream_bulk(struct stream *s, const void **data, size_t max);
 void stream_bulk_done(struct stream *s, size_t bytes);
+/* The text of the REFUSE or ABORT that was read, as it may be shown. */
+void stream_reason(const struct stream *s, char *text, size_t size);
 /* A text of the peer as it may be shown: printable ASCII only, cut to size. */
 void stream_text(char *dst, size_t size, const void *text, size_t bytes);
 const char *record_name(u16 type);

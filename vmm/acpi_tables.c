@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * RSDP, XSDT, FADT, FACS, DSDT, MADT, MCFG (ACPI 6.5 5.2). Built anew at each start of a guest, by
- * the service CPU; after that they are the guest's memory. tests/host/test_acpi_tables.c has iasl read them.
+ * the service CPU; after that they are the guest's memory. tests/host/test_vmm_boot.c has iasl read them.
  */
 #include "vmm/acpi_tables.h"
 

@@ -43,8 +43,7 @@ static_assert(sizeof(struct msr_value) == 16, "wire layout");
 /* Returns how many; values has room for MSR_VALUES_MAX. */
 u32 msr_save(const struct vcpu *vcpu, struct msr_value *values);
 /* Pure: can they be loaded? -E_INVAL, and why names the MSR. */
-int must_check msr_check(const struct vcpu *vcpu, const struct msr_value *values, u32 count, char *why,
-			 size_t why_bytes);
+int must_check msr_check(const struct msr_value *values, u32 count, char *why, size_t why_bytes);
 /* Of values that msr_check passed. The guest's memory must be there. */
 void msr_load(struct vcpu *vcpu, const struct msr_value *values, u32 count);
 

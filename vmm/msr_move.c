@@ -54,20 +54,16 @@ static bool value_valid(const struct msr_rule *rule, const struct msr_value *val
 	return msr_mtrr_valid(rule, value->index, value->value);
 }
 
-int msr_check(const struct vcpu *vcpu, const struct msr_value *values, u32 count, char *why, size_t why_bytes)
+int msr_check(const struct msr_value *values, u32 count, char *why, size_t why_bytes)
 {
-	(void)vcpu;
-	if (count > MSR_VALUES_MAX) {
-		str_format(why, why_bytes, "%u MSRs", count);
-		return -E_INVAL;
-	}
+	if (count > MSR_VALUES_MAX)
+		return say(-E_INVAL, why, why_bytes, "%u MSRs", count);
 	for (u32 i = 0; i < count; i++) {
 		const struct msr_rule *rule = msr_find_rule(values[i].index);
 
-		if (rule && value_valid(rule, &values[i]))
-			continue;
-		str_format(why, why_bytes, "MSR %#x = %#llx", values[i].index, (unsigned long long)values[i].value);
-		return -E_INVAL;
+		if (!rule || !value_valid(rule, &values[i]))
+			return say(-E_INVAL, why, why_bytes, "MSR %#x = %#llx", values[i].index,
+				   (unsigned long long)values[i].value);
 	}
 	return 0;
 }

@@ -39,17 +39,6 @@ static void object_free(void *object, u64 bytes)
 		pages_free(page_hpa(object), pages_order(bytes));
 }
 
-static int refuse(char *why, size_t why_bytes, int error, const char *fmt, ...) printf_like(4, 5);
-static int refuse(char *why, size_t why_bytes, int error, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	str_vformat(why, why_bytes, fmt, ap);
-	va_end(ap);
-	return error;
-}
-
 static int vm_check_config(const struct vm_config *config, char *why, size_t why_bytes)
 {
 	u64 needed = MIB((u64)config->memory_mib);
@@ -57,27 +46,27 @@ static int vm_check_config(const struct vm_config *config, char *why, size_t why
 	char text[32];
 
 	if (!hvm)
-		return refuse(why, why_bytes, -E_NOSYS, "no guests can run on this machine: see dmesg");
+		return say(-E_NOSYS, why, why_bytes, "no guests can run on this machine: see dmesg");
 	if (!sched_has_cpu())
-		return refuse(why, why_bytes, -E_NOSYS, "%s works on none of the CPUs that run guests: see dmesg",
-			      hvm->name);
+		return say(-E_NOSYS, why, why_bytes, "%s works on none of the CPUs that run guests: see dmesg",
+			   hvm->name);
 	if (config->vcpus < 1 || config->vcpus > VM_VCPUS_MAX)
-		return refuse(why, why_bytes, -E_RANGE, "%u vCPUs asked for, 1 to %u are possible", config->vcpus,
-			      VM_VCPUS_MAX);
+		return say(-E_RANGE, why, why_bytes, "%u vCPUs asked for, 1 to %u are possible", config->vcpus,
+			   VM_VCPUS_MAX);
 	if (config->memory_mib < VM_MEMORY_MIN_MIB)
-		return refuse(why, why_bytes, -E_RANGE, "%u MiB of memory asked for, %u is the least",
-			      config->memory_mib, VM_MEMORY_MIN_MIB);
+		return say(-E_RANGE, why, why_bytes, "%u MiB of memory asked for, %u is the least",
+			   config->memory_mib, VM_MEMORY_MIN_MIB);
 	if (config->memory_mib % 2)
-		return refuse(why, why_bytes, -E_INVAL, "memory of %u MiB: only even numbers are possible",
-			      config->memory_mib);
+		return say(-E_INVAL, why, why_bytes, "memory of %u MiB: only even numbers are possible",
+			   config->memory_mib);
 	if (config->vif_count > VM_VIFS_MAX)
-		return refuse(why, why_bytes, -E_RANGE, "%u NICs asked for, %u are possible", config->vif_count,
-			      VM_VIFS_MAX);
+		return say(-E_RANGE, why, why_bytes, "%u NICs asked for, %u are possible", config->vif_count,
+			   VM_VIFS_MAX);
 	if (vm_count >= VMS_MAX)
-		return refuse(why, why_bytes, -E_NOMEM, "there are %u guests already, no more are possible", VMS_MAX);
+		return say(-E_NOMEM, why, why_bytes, "there are %u guests already, no more are possible", VMS_MAX);
 	if (needed > available)
-		return refuse(why, why_bytes, -E_NOMEM, "no room: it needs %u MiB of memory, %s are free",
-			      config->memory_mib, format_bytes(text, sizeof(text), available));
+		return say(-E_NOMEM, why, why_bytes, "no room: it needs %u MiB of memory, %s are free",
+			   config->memory_mib, format_bytes(text, sizeof(text), available));
 	return 0;
 }
 
@@ -187,7 +176,7 @@ static int vm_make(const struct vm_config *config, bool incoming, struct vm **ou
 		return error;
 	vm = object_alloc(sizeof(*vm));
 	if (!vm)
-		return refuse(why, why_bytes, -E_NOMEM, "no memory left");
+		return say(-E_NOMEM, why, why_bytes, "no memory left");
 	vm->config = *config;
 	vm->state = VM_BUILDING;
 	vm->tsc_offset = -tsc_read();
@@ -195,7 +184,7 @@ static int vm_make(const struct vm_config *config, bool incoming, struct vm **ou
 	error = vm_build(vm, incoming);
 	if (error) {
 		vm_free(vm);
-		return refuse(why, why_bytes, error, "could not be built: %s", error_name(error));
+		return say(error, why, why_bytes, "could not be built: %s", error_name(error));
 	}
 	vm_link(vm);
 	*out = vm;
@@ -245,11 +234,11 @@ int vm_reset(struct vm *vm, char *why, size_t why_bytes)
 	if (!error && high)
 		error = gmem_zero(&vm->gmem, GMEM_HIGH_START, high);
 	if (error)
-		return refuse(why, why_bytes, error, "its memory could not be cleared: %s", error_name(error));
+		return say(error, why, why_bytes, "its memory could not be cleared: %s", error_name(error));
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		error = vcpu_reset(vm->vcpus[i]);
 		if (error)
-			return refuse(why, why_bytes, error, "its vCPUs could not be reset: %s", error_name(error));
+			return say(error, why, why_bytes, "its vCPUs could not be reset: %s", error_name(error));
 		vm->vcpus[i]->activity = i ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
 	}
 	board_reset(vm);

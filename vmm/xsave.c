@@ -36,6 +36,16 @@ u32 vcpu_xsave_bytes(void)
 	return fpu_area_bytes();
 }
 
+void vcpu_xsave_hide(void *area, u64 xcr0)
+{
+	u8 *place = (u8 *)area + XSTATE_BV_OFFSET;
+	u64 xstate_bv;
+
+	memcpy(&xstate_bv, place, sizeof(xstate_bv));
+	xstate_bv &= xcr0;
+	memcpy(place, &xstate_bv, sizeof(xstate_bv));
+}
+
 int vcpu_xsave_check(const void *area, u32 bytes, u64 xcr0)
 {
 	const u8 *byte = area;

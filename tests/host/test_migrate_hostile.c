@@ -102,7 +102,7 @@ static void renumber(u8 *record, u32 bytes, u32 sequence)
 /* Each replay is another attempt: else it would be known as a repetition. */
 static void new_attempt(u8 *hello)
 {
-	((struct wire_hello *)(hello + 16))->attempt = random_u64();
+	((struct wire_hello *)(hello + 16))->handover.attempt = random_u64();
 }
 
 /* Sends the records in this order (indices), changing record `victim` by damage. */

@@ -147,9 +147,7 @@ static void test_unknown_stays_true(unused void **state)
 	memcpy(&sent, hello + 16, sizeof(sent));
 	query->magic = STREAM_MAGIC;
 	query->version = STREAM_VERSION;
-	memcpy(query->uuid, sent.uuid, sizeof(query->uuid));
-	query->epoch = sent.epoch;
-	query->attempt = sent.attempt;
+	query->handover = sent.handover;
 	memcpy(fake_pipe.from_ip, beta, sizeof(beta));
 	assert_int_equal(fake_network.connect(anywhere, MIGRATE_PORT, &pipe), 0);
 	stream_init(&raw, pipe, query_rules, query_body, sizeof(query_body));

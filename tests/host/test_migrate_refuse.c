@@ -177,11 +177,12 @@ static void raw_close(void)
 /* The HELLO of a guest that is gone. */
 static void make_hello(void)
 {
+	struct handover handover = { .epoch = 5, .attempt = 12345 };
 	struct vm *vm = bed_create();
 
 	memset(&raw, 0, sizeof(raw));
-	vm->epoch = 5;
-	assert_int_equal(hello_build(&raw, vm, 12345, true, hello_bytes, &hello_size), 0);
+	memcpy(handover.uuid, vm->config.uuid, sizeof(handover.uuid));
+	assert_int_equal(hello_build(&raw, vm, &handover, true, hello_bytes, &hello_size), 0);
 	vm_destroy(vm);
 }
 
@@ -308,7 +309,7 @@ static void test_config_differs(unused void **state)
 	fixed_part()->memory_bytes += PAGE_SIZE;
 	expect_answer(RECORD_ABORT, "does not fit");
 	make_hello();
-	fixed_part()->uuid[3]++;
+	fixed_part()->handover.uuid[3]++;
 	expect_answer(RECORD_ABORT, "does not fit");
 }
 

@@ -30,21 +30,15 @@ int vm_config_clash(const struct vm_config *config, const u8 *except, char *why,
 			continue;
 		if (str_equal(vm->config.name, config->name)) {
 			if (vm->published)
-				str_format(why, why_bytes, "there is a guest named %s here already (ID %u)",
+				return say(-E_EXIST, why, why_bytes, "there is a guest named %s here already (ID %u)",
 					   config->name, vm->id);
-			else
-				str_format(why, why_bytes, "a guest named %s is just arriving here", config->name);
-			return -E_EXIST;
+			return say(-E_EXIST, why, why_bytes, "a guest named %s is just arriving here", config->name);
 		}
-		if (!memcmp(vm->config.uuid, config->uuid, 16)) {
-			str_format(why, why_bytes, "guest %s has the same uuid", vm->config.name);
-			return -E_EXIST;
-		}
-		if (shares_mac(config, &vm->config, &mac)) {
-			str_format(why, why_bytes, "guest %s has the same MAC %s", vm->config.name,
+		if (!memcmp(vm->config.uuid, config->uuid, 16))
+			return say(-E_EXIST, why, why_bytes, "guest %s has the same uuid", vm->config.name);
+		if (shares_mac(config, &vm->config, &mac))
+			return say(-E_EXIST, why, why_bytes, "guest %s has the same MAC %s", vm->config.name,
 				   format_mac(text, sizeof(text), mac));
-			return -E_EXIST;
-		}
 	}
 	return 0;
 }
