@@ -50,6 +50,12 @@
 #define XCR0_AVX BIT(2)
 #define XCR0_AVX512 (BIT(5) | BIT(6) | BIT(7))
 
+/* Bits 48 to 63 are as bit 47. */
+static inline bool cr_canonical(u64 address)
+{
+	return (u64)((s64)(address << 16) >> 16) == address;
+}
+
 /* 0, or -E_INVAL: #GP(0). old values decide what may change (SDM 3 2.5, 4.1.2). */
 int must_check cr0_check(u64 value, u64 cr4, u64 efer);
 int must_check cr4_check(const struct cpuid_policy *policy, u64 value, u64 old, u64 cr0, u64 efer, u64 cr3);

@@ -207,11 +207,6 @@ int msr_guest_read(struct vcpu *vcpu, u32 index, u64 *value)
 	return -E_INVAL;
 }
 
-static bool canonical(u64 value)
-{
-	return (u64)((s64)(value << 16) >> 16) == value;
-}
-
 static int write_efer(struct vcpu *vcpu, u64 value)
 {
 	u64 old;
@@ -264,7 +259,7 @@ static int write_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index,
 	case KIND_PAT:
 		return memory_types_valid(value, true) ? hvm->set_msr(vcpu, index, value) : -E_INVAL;
 	case KIND_ADDRESS:
-		return canonical(value) ? hvm->set_msr(vcpu, index, value) : -E_INVAL;
+		return cr_canonical(value) ? hvm->set_msr(vcpu, index, value) : -E_INVAL;
 	case KIND_LOW32:
 		return value >> 32 ? -E_INVAL : hvm->set_msr(vcpu, index, value);
 	case KIND_ANY:

@@ -50,11 +50,6 @@ int vcpu_load(struct vcpu *vcpu, const struct cpu_state *state)
 	return 0;
 }
 
-static bool canonical(u64 value)
-{
-	return (u64)((s64)(value << 16) >> 16) == value;
-}
-
 static bool control_ok(const struct cpu_state *s)
 {
 	bool long_mode = s->efer & EFER_LME && s->cr0 & CR0_PG;
@@ -83,16 +78,16 @@ static bool segments_ok(const struct cpu_state *s)
 	const struct segment *all[] = { &s->es, &s->cs, &s->ss, &s->ds, &s->fs, &s->gs, &s->ldtr, &s->tr };
 
 	for (u32 i = 0; i < ARRAY_SIZE(all); i++)
-		if (all[i]->attr & ~SEGMENT_ATTR_KNOWN || !canonical(all[i]->base))
+		if (all[i]->attr & ~SEGMENT_ATTR_KNOWN || !cr_canonical(all[i]->base))
 			return false;
-	return canonical(s->gdtr.base) && canonical(s->idtr.base) && s->gdtr.limit <= 0xffff &&
+	return cr_canonical(s->gdtr.base) && cr_canonical(s->idtr.base) && s->gdtr.limit <= 0xffff &&
 	       s->idtr.limit <= 0xffff;
 }
 
 static bool addresses_ok(const struct cpu_state *s)
 {
-	return canonical(s->lstar) && canonical(s->cstar) && canonical(s->kernel_gs_base) &&
-	       canonical(s->sysenter_esp) && canonical(s->sysenter_eip) && canonical(s->rip);
+	return cr_canonical(s->lstar) && cr_canonical(s->cstar) && cr_canonical(s->kernel_gs_base) &&
+	       cr_canonical(s->sysenter_esp) && cr_canonical(s->sysenter_eip) && cr_canonical(s->rip);
 }
 
 static bool pat_ok(u64 pat)

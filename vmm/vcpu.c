@@ -92,7 +92,9 @@ free_xsave:
 void vcpu_fini(struct vcpu *vcpu)
 {
 	sched_remove(vcpu);
-	hvm->vcpu_fini(vcpu);
+	/* Nothing there where a reset found no memory. */
+	if (vcpu->vendor)
+		hvm->vcpu_fini(vcpu);
 	msr_file_fini(vcpu);
 	pages_free(page_hpa(vcpu->xsave), pages_order(vcpu_xsave_bytes()));
 	vcpu->xsave = NULL;

@@ -257,6 +257,16 @@ static void test_restart_without_kernel(void **state)
 	assert_non_null(strstr(told, "can't restart: there is no file gone on this host"));
 }
 
+/* Its vCPU is gone and there is no memory for a new one: that guest ends, nothing else. */
+static void test_restart_without_memory(void **state)
+{
+	(void)state;
+	assert_int_equal(fault_set("fake.vcpu_init", 1), 0);
+	restart();
+	assert_null(vm_find("web"));
+	assert_non_null(strstr(told, "can't restart: its vCPUs could not be reset: no memory"));
+}
+
 static void test_pause(void **state)
 {
 	u64 time;
@@ -603,7 +613,7 @@ int main(void)
 		TEST(test_lifecycle),   TEST(test_create_gives_back),
 		TEST(test_refusals),    TEST(test_poweroff),
 		TEST(test_preserve),    TEST(test_held),
-		TEST(test_restart),     TEST(test_restart_without_kernel),
+		TEST(test_restart),     TEST(test_restart_without_kernel), TEST(test_restart_without_memory),
 		TEST(test_restart_loop),
 		TEST(test_pause),       TEST(test_nobody_there),
 		TEST(test_mmio),        TEST(test_undecodable),

@@ -7,6 +7,7 @@
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "fake/fake_cpu.h"
+#include "lib/fault.h"
 #include "lib/log.h"
 #include "mm/pages.h"
 #include "vmm/cr.h"
@@ -386,7 +387,7 @@ static void fake_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 /* APM 2 table 14-1. */
 static int fake_vcpu_init(struct vcpu *vcpu)
 {
-	struct fake_vcpu *f = calloc(1, sizeof(*f));
+	struct fake_vcpu *f = fault_hit("fake.vcpu_init") ? NULL : calloc(1, sizeof(*f));
 
 	if (!f)
 		return -E_NOMEM;
@@ -404,6 +405,7 @@ static int fake_vcpu_init(struct vcpu *vcpu)
 
 static void fake_vcpu_fini(struct vcpu *vcpu)
 {
+	assert(vcpu->vendor);
 	free(vcpu->vendor);
 	vcpu->vendor = NULL;
 }
