@@ -26,6 +26,7 @@ static void arm(struct pit *pit, u64 now)
 	const struct pit_channel *ch = &pit->s.channel[0];
 	u64 edge = pit_channel_next_edge(ch, now);
 
+	pit->s.edge_awaited = edge != 0;
 	if (edge && (ch->mode == 2 || ch->mode == 3))
 		edge = MAX(edge, now + CLOCK_PERIOD_MIN_NS);
 	vtimer_set(&pit->timer, edge);
@@ -38,12 +39,17 @@ static void channel0_update(struct pit *pit, u64 now)
 	arm(pit, now);
 }
 
+static void raise_edge(struct pit *pit)
+{
+	irqchip_set_line(pit->dev.vm, 0, false);
+	irqchip_set_line(pit->dev.vm, 0, true);
+}
+
 static void fire(struct vtimer *timer, u64 now_ns)
 {
 	struct pit *pit = container_of(timer, struct pit, timer);
 
-	irqchip_set_line(pit->dev.vm, 0, false);
-	irqchip_set_line(pit->dev.vm, 0, true);
+	raise_edge(pit);
 	channel0_update(pit, now_ns);
 }
 
@@ -191,8 +197,16 @@ static void pit_pause(struct device *dev)
 
 static void pit_resume(struct device *dev)
 {
-	/* The line stays as it came with the interrupt controllers: an edge here would be one too many. */
-	arm(container_of(dev, struct pit, dev), vm_time_ns(dev->vm));
+	struct pit *pit = container_of(dev, struct pit, dev);
+	u64 now = vm_time_ns(dev->vm);
+
+	/*
+	 * The only edge of a one-shot mode may have been due while the guest stood still: a kernel that waits for it
+	 * would wait for ever. Else the line stays as it came with the interrupt controllers.
+	 */
+	if (pit->s.edge_awaited && !pit_channel_next_edge(&pit->s.channel[0], now))
+		raise_edge(pit);
+	arm(pit, now);
 }
 
 static void pit_reset(struct device *dev)
@@ -241,7 +255,7 @@ static int pit_check(struct device *dev, const void *state, u32 bytes)
 	/* The gates of 0 and 1 are wired high, that of 2 to port 0x61. */
 	if (!s.channel[0].gate || !s.channel[1].gate || s.channel[2].gate != (s.speaker & SPEAKER_GATE))
 		return trace_error(-E_INVAL);
-	if ((s.speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || memcmp(s.reserved, zero, sizeof(zero)))
+	if ((s.speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || s.edge_awaited > 1 || memcmp(s.reserved, zero, sizeof(zero)))
 		return trace_error(-E_INVAL);
 	return 0;
 }
@@ -254,7 +268,7 @@ static void pit_load(struct device *dev, const void *state)
 static const struct device_ops pit_ops = {
 	.name = "pit",
 	.type = DEVICE_PIT,
-	.version = 1,
+	.version = 2,
 	.state_bytes = sizeof(struct pit_state),
 	.pause = pit_pause,
 	.resume = pit_resume,

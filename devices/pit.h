@@ -39,8 +39,9 @@ static_assert(sizeof(struct pit_channel) == 32, "wire layout");
 
 struct pit_state {
 	struct pit_channel channel[PIT_CHANNELS];
-	u8 speaker; /* port 0x61, bits 0 and 1 */
-	u8 reserved[7];
+	u8 speaker;      /* port 0x61, bits 0 and 1 */
+	u8 edge_awaited; /* the interrupt of channel 0's next rise is still to come */
+	u8 reserved[6];
 };
 static_assert(sizeof(struct pit_state) == 104, "wire layout");
 

@@ -90,6 +90,34 @@ static void test_pit_one_shot(void **state)
 	expect(-1);
 }
 
+/* What is due while the guest stands still comes when it goes on, once: here, or on another host. */
+static void test_pit_due_in_a_pause(void **state)
+{
+	static const u8 one_shot_modes[] = { 0, 4 };
+
+	(void)state;
+	route(2, 0x40);
+	for (u32 i = 0; i < ARRAY_SIZE(one_shot_modes); i++) {
+		pit_load(0, one_shot_modes[i], 1000);
+		take(w); /* modes differ in where OUT starts */
+		mmio_write(w, APIC(LAPIC_EOI), 0);
+		devices_pause(&w->vm);
+		fake_time_advance(2 * PIT_NS(1000));
+		devices_resume(&w->vm);
+		expect(0x40);
+		pit_load(0, one_shot_modes[i], 1000);
+		devices_pause(&w->vm);
+		fake_time_advance(2 * PIT_NS(1000));
+		move();
+		expect(0x40);
+		/* It was the only one. */
+		devices_pause(&w->vm);
+		devices_resume(&w->vm);
+		world_advance(w, NS_PER_S);
+		expect(-1);
+	}
+}
+
 static void test_pit_rate(void **state)
 {
 	(void)state;
@@ -393,6 +421,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_pit_one_shot, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pit_due_in_a_pause, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pit_rate, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pit_square, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pit_speaker_gate, setup, teardown),
