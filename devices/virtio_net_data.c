@@ -38,8 +38,6 @@ enum net_gso { GSO_NONE = 0, GSO_TCPV4 = 1 };
 #define RECEIVE_CHAINS_MAX 64
 /* How long a frame waits for a receiver that has no room. */
 #define WAIT_MAX_NS NS_PER_MS
-/* VLAN tag and all. */
-#define FRAME_OVERHEAD 18
 
 /* Of the frame being moved: the service CPU's. */
 static struct virtqueue_chain transmit_chain, first_chain, next_chain;
@@ -65,7 +63,7 @@ static int header_to_frame(const struct virtio_net *net, const struct net_header
 		frame->csum_offset = header->csum_offset;
 	}
 	if (header->gso_type == GSO_NONE)
-		return frame->bytes <= net->port.mtu + (u32)FRAME_OVERHEAD ? 0 : -E_INVAL;
+		return frame->bytes <= net->port.mtu + (u32)NET_FRAME_OVERHEAD ? 0 : -E_INVAL;
 	if (header->gso_type != GSO_TCPV4 || !has(net, NET_F_HOST_TSO4))
 		return -E_INVAL;
 	if (!header->gso_size || !(header->flags & HEADER_NEEDS_CSUM))
@@ -210,7 +208,7 @@ static bool frame_to_header(const struct virtio_net *net, const struct net_frame
 		header->flags = HEADER_DATA_VALID;
 	}
 	if (!(frame->flags & NET_GSO_TCP4))
-		return frame->bytes <= net->port.mtu + (u32)FRAME_OVERHEAD;
+		return frame->bytes <= net->port.mtu + (u32)NET_FRAME_OVERHEAD;
 	if (!has(net, NET_F_GUEST_TSO4))
 		return false;
 	header->gso_type = GSO_TCPV4;

@@ -29,7 +29,6 @@
 #define TX_AREA_BYTES KIB(512)
 #define TX_BATCH 32
 #define MTU_MAX 9000
-#define ETHERNET_BYTES 18
 #define RESET_NS (10 * NS_PER_MS)
 #define EERD_TIMEOUT_NS (10 * NS_PER_MS)
 
@@ -106,7 +105,7 @@ static void rx_frame(struct e1000 *e, u32 count)
 		bad |= bytes > RX_BUFFER_BYTES || (i + 1 < count && bytes != RX_BUFFER_BYTES);
 		frame.bytes += bytes;
 	}
-	if (bad || frame.bytes < 14 || frame.bytes > MTU_MAX + ETHERNET_BYTES) {
+	if (bad || frame.bytes < 14 || frame.bytes > MTU_MAX + NET_FRAME_OVERHEAD) {
 		e->nic.port.dropped++;
 		return;
 	}
@@ -184,8 +183,6 @@ static bool deliver(struct net_port *port, const struct net_frame *frame)
 	u32 end;
 	u8 *piece;
 
-	if (frame->bytes > port->mtu + (u32)ETHERNET_BYTES)
-		return false;
 	piece = tx_room(e, frame->bytes, &end);
 	if (!piece) {
 		flush(&e->nic);

@@ -22,7 +22,6 @@
 #define GSO_TCP4 1
 
 #define TX_BATCH 32 /* frames, after which the doorbell does not wait any longer */
-#define ETHERNET_BYTES 18 /* header and a VLAN tag */
 
 static void give_up(struct virtio_nic *n, const char *what)
 {
@@ -219,12 +218,11 @@ bool virtio_nic_deliver(struct net_port *port, const struct net_frame *frame)
 {
 	struct virtio_nic *n = container_of(port, struct virtio_nic, nic.port);
 	struct virtio_net_header h = tx_header(frame);
-	u32 max = frame->flags & NET_GSO_TCP4 ? NET_FRAME_MAX : port->mtu + ETHERNET_BYTES;
 	u16 slot = n->tx_head % n->tx.ring.size;
 	u8 *place;
 	u32 end;
 
-	if (n->nic.broken || frame->bytes > max)
+	if (n->nic.broken)
 		return false;
 	place = tx_place(n, frame, &end);
 	if (!place) {

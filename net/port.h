@@ -36,9 +36,14 @@ struct net_frame {
 /* What a port can take as it is; the switch completes checksums for the others. */
 enum net_port_caps { NET_CAP_CSUM = 1, NET_CAP_GSO = 2 };
 
+#define NET_FRAME_OVERHEAD 18 /* beyond the MTU: the Ethernet header and a VLAN tag */
+
 struct net_port {
 	const char *name;
-	/* Returns false if there was no room (counted as dropped). Must not call the switch. */
+	/*
+	 * Returns false if there was no room (counted as dropped). Must not call the switch. Frames without NET_GSO_TCP4
+	 * have at most mtu + NET_FRAME_OVERHEAD bytes.
+	 */
 	bool (*deliver)(struct net_port *port, const struct net_frame *frame);
 	u32 caps;
 	u16 mtu;
@@ -46,6 +51,12 @@ struct net_port {
 	u8 mac[6];   /* whose port this is: nobody else can claim the address; zero: nobody's */
 	u64 rx_frames, rx_bytes, tx_frames, tx_bytes, dropped; /* as the switch counts them */
 	void *ctx;
+	/* The switch's: a large segment from here that it cut, and had no room half-way; it may be offered again. */
+	struct {
+		const struct net_port *to;
+		u64 ports_and_sequence; /* of its TCP header: which one it was */
+		u32 done;               /* bytes of its payload that have gone */
+	} interrupted;
 };
 
 int must_check net_switch_add(struct net_port *port);

@@ -66,7 +66,23 @@ int segment_start(struct segmenter *s, const struct net_frame *whole)
 	if (tcp_bytes < 20 || ip_total < ip_bytes + tcp_bytes || s->ip + ip_total > whole->bytes)
 		return -E_INVAL;
 	s->payload_bytes = ip_total - ip_bytes - tcp_bytes;
-	return s->payload_bytes ? 0 : -E_INVAL;
+	if (!s->payload_bytes || DIV_UP(s->payload_bytes, (u32)whole->gso_size) > SEGMENT_PIECES_MAX)
+		return -E_INVAL;
+	return 0;
+}
+
+u64 segment_ports_and_sequence(const struct segmenter *s)
+{
+	u64 value;
+
+	memcpy(&value, s->whole->data + s->tcp, sizeof(value));
+	return value;
+}
+
+void segment_skip(struct segmenter *s, u32 done)
+{
+	s->done = MIN(done, s->payload_bytes);
+	s->count = (u16)(s->done / s->whole->gso_size);
 }
 
 /* The copied headers of the whole become those of one piece. */

@@ -7,6 +7,8 @@
 
 /* Ethernet, IPv4 and TCP headers at their longest. */
 #define SEGMENT_HEADER_MAX (14 + 60 + 60)
+/* No frame is cut into more pieces: a guest could keep the service CPU busy with pieces of one byte. */
+#define SEGMENT_PIECES_MAX 1024
 
 struct segmenter {
 	const struct net_frame *whole;
@@ -18,6 +20,10 @@ struct segmenter {
 
 /* -E_INVAL if the frame is not what its NET_GSO_TCP4 flag says. */
 int must_check segment_start(struct segmenter *s, const struct net_frame *whole);
+/* The first eight bytes of its TCP header: tells it from the segments before and after it. */
+u64 segment_ports_and_sequence(const struct segmenter *s);
+/* Goes on behind the first done bytes of the payload, which are a number of whole pieces. */
+void segment_skip(struct segmenter *s, u32 done);
 /*
  * Writes the next piece into buffer (NET_FRAME_MAX bytes), its TCP checksum partial; false: that was all.
  */

@@ -145,6 +145,10 @@ static struct net_port *lookup(u64 mac)
 
 static bool hand_over(struct net_port *port, const struct net_frame *frame)
 {
+	if (!(frame->flags & NET_GSO_TCP4) && frame->bytes > port->mtu + (u32)NET_FRAME_OVERHEAD) {
+		port->dropped++;
+		return true; /* another try would be no better */
+	}
 	if (!port->deliver(port, frame)) {
 		port->dropped++;
 		return false;
@@ -168,26 +172,42 @@ static bool hand_over_completed(struct net_port *port, const struct net_frame *f
 	return hand_over(port, &complete);
 }
 
-static bool hand_over_segments(struct net_port *port, const struct net_frame *frame)
+static bool hand_over_piece(struct net_port *port, const struct net_frame *piece)
+{
+	return port->caps & NET_CAP_CSUM ? hand_over(port, piece) : hand_over_completed(port, piece);
+}
+
+/*
+ * A port without room for all of the pieces gets the others when the frame is offered again: were it cut anew each
+ * time, a card whose ring is full would get its beginning over and over, and seldom its end.
+ */
+static bool hand_over_segments(struct net_port *from, struct net_port *port, const struct net_frame *frame)
 {
 	struct segmenter segmenter;
 	struct net_frame piece;
-	bool all = true;
+	u64 which;
+	u32 done;
 
 	if (segment_start(&segmenter, frame) != 0) {
 		port->dropped++;
 		return true; /* another try would be no better */
 	}
-	while (segment_next(&segmenter, scratch, &piece)) {
-		if (port->caps & NET_CAP_CSUM)
-			all &= hand_over(port, &piece);
-		else
-			all &= hand_over_completed(port, &piece);
+	which = segment_ports_and_sequence(&segmenter);
+	if (from->interrupted.to == port && from->interrupted.ports_and_sequence == which)
+		segment_skip(&segmenter, from->interrupted.done);
+	from->interrupted.to = NULL;
+	for (done = segmenter.done; segment_next(&segmenter, scratch, &piece); done = segmenter.done) {
+		if (hand_over_piece(port, &piece))
+			continue;
+		from->interrupted.to = port;
+		from->interrupted.ports_and_sequence = which;
+		from->interrupted.done = done;
+		return false;
 	}
-	return all;
+	return true;
 }
 
-static bool deliver(struct net_port *port, const struct net_frame *frame)
+static bool deliver(struct net_port *from, struct net_port *port, const struct net_frame *frame)
 {
 	bool cut = (frame->flags & NET_GSO_TCP4) && !(port->caps & NET_CAP_GSO);
 	bool complete = (frame->flags & NET_CSUM_PARTIAL) && !(port->caps & NET_CAP_CSUM);
@@ -201,7 +221,7 @@ static bool deliver(struct net_port *port, const struct net_frame *frame)
 	}
 	scratch_busy = true;
 	if (cut)
-		delivered = hand_over_segments(port, frame);
+		delivered = hand_over_segments(from, port, frame);
 	else
 		delivered = hand_over_completed(port, frame);
 	scratch_busy = false;
@@ -212,7 +232,7 @@ static void flood(struct net_port *from, const struct net_frame *frame)
 {
 	for (u32 i = 0; i < port_count; i++)
 		if (ports[i] != from)
-			(void)deliver(ports[i], frame);
+			(void)deliver(from, ports[i], frame);
 }
 
 static bool frame_is_sane(const struct net_frame *frame)
@@ -253,7 +273,7 @@ bool net_switch_input(struct net_port *port, const struct net_frame *frame)
 	if (to == port)
 		return true;
 	if (to)
-		return deliver(to, frame);
+		return deliver(port, to, frame);
 	flood(port, frame);
 	return true;
 }

@@ -171,6 +171,13 @@ static void what_is_no_large_segment_is_refused(void **state)
 	frame = make(3000, 0, 0, 1460);
 	put16(whole + 16, 2000);
 	assert_int_equal(segment_start(&s, &frame), 0);
+	/* nor can a guest have 60,000 pieces made of one frame */
+	frame = make(60000, 0, 0, 1);
+	assert_int_equal(segment_start(&s, &frame), -E_INVAL);
+	frame = make(SEGMENT_PIECES_MAX * 50, 0, 0, 50);
+	assert_int_equal(segment_start(&s, &frame), 0);
+	frame = make(SEGMENT_PIECES_MAX * 50 + 1, 0, 0, 50);
+	assert_int_equal(segment_start(&s, &frame), -E_INVAL);
 }
 
 /* The same numbers each time. */

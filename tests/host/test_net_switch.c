@@ -18,6 +18,7 @@ struct seen {
 	struct net_port port;
 	u32 frames;
 	bool full;
+	u32 room; /* if it is not full: for so many frames, 0 for any number */
 	u8 data[FRAME_BYTES * 40];
 	u32 bytes;
 	u16 flags;
@@ -33,7 +34,7 @@ static bool deliver(struct net_port *port, const struct net_frame *frame)
 {
 	struct seen *s = container_of(port, struct seen, port);
 
-	if (s->full)
+	if (s->full || (s->room && s->frames == s->room))
 		return false;
 	s->frames++;
 	s->bytes = frame->bytes;
@@ -294,6 +295,75 @@ static void checksums_are_completed_where_needed(void **state)
 	assert_int_equal(checksum_add(sum, copy + 40, 2), 0xffff);
 }
 
+#define SEGMENT_HEADERS (14 + 20 + 20)
+
+/* A TCP segment of web's to db, to be cut into pieces of 100 bytes. */
+static void large_frame(u8 *data, struct net_frame *frame, u32 payload, u8 sequence)
+{
+	memset(data, 0, SEGMENT_HEADERS + payload);
+	memcpy(data, mac_db, 6);
+	memcpy(data + 6, mac_web, 6);
+	data[12] = 0x08;
+	data[14] = 0x45;
+	data[16] = (u8)((40 + payload) >> 8);
+	data[17] = (u8)(40 + payload);
+	data[23] = 6;
+	data[41] = sequence;
+	data[46] = 0x50;
+	for (u32 i = 0; i < payload; i++)
+		data[SEGMENT_HEADERS + i] = (u8)(i / 100);
+	*frame = (struct net_frame){
+		.data = data, .bytes = SEGMENT_HEADERS + payload, .flags = NET_CSUM_PARTIAL | NET_GSO_TCP4,
+		.csum_start = 34, .csum_offset = 16, .gso_size = 100,
+	};
+}
+
+static void a_cut_segment_goes_on_where_there_was_no_room(void **state)
+{
+	u8 data[SEGMENT_HEADERS + 1000], other[SEGMENT_HEADERS + 1000];
+	struct net_frame frame, another;
+
+	(void)state;
+	large_frame(data, &frame, 1000, 1);
+	large_frame(other, &another, 1000, 2);
+	db.room = 3;
+	assert_false(net_switch_input(&web.port, &frame));
+	assert_int_equal(db.frames, 3);
+	/* still none; and nothing twice */
+	assert_false(net_switch_input(&web.port, &frame));
+	assert_int_equal(db.frames, 3);
+	db.room = 7;
+	assert_false(net_switch_input(&web.port, &frame));
+	assert_int_equal(db.frames, 7);
+	assert_int_equal(db.data[SEGMENT_HEADERS], 6);
+	db.room = 0;
+	assert_true(net_switch_input(&web.port, &frame));
+	assert_int_equal(db.frames, 10);
+	assert_int_equal(db.data[SEGMENT_HEADERS], 9);
+	/* Its sender gave up: the next segment is another one, and goes whole. */
+	db.room = 13;
+	assert_false(net_switch_input(&web.port, &frame));
+	db.room = 0;
+	assert_true(net_switch_input(&web.port, &another));
+	assert_int_equal(db.frames, 23);
+}
+
+static void a_frame_too_long_for_a_port_is_not_tried_again(void **state)
+{
+	u8 data[1520] = { 0 };
+	struct net_frame frame = { .data = data, .bytes = 1500 + NET_FRAME_OVERHEAD };
+
+	(void)state;
+	memcpy(data, mac_db, 6);
+	memcpy(data + 6, mac_web, 6);
+	assert_true(net_switch_input(&web.port, &frame));
+	expect_frames(0, 0, 1, 0);
+	frame.bytes++;
+	assert_true(net_switch_input(&web.port, &frame));
+	expect_frames(0, 0, 1, 0);
+	assert_int_equal(db.port.dropped, 1);
+}
+
 static void ports_are_bounded(void **state)
 {
 	static struct net_port many[NET_PORTS_MAX];
@@ -327,6 +397,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_room_is_said_and_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(rubbish_is_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(checksums_are_completed_where_needed, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_cut_segment_goes_on_where_there_was_no_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_frame_too_long_for_a_port_is_not_tried_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(ports_are_bounded, setup, teardown),
 	};
 
