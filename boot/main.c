@@ -125,7 +125,7 @@ static void net_start(void)
 	host_net_config(&host_config, &config);
 	error = net_init(&config, why, sizeof(why));
 	if (error)
-		log_error("network: %s", why[0] ? why : error_name(error));
+		log_error("network: it does not start: %s", error_name(error));
 	else if (why[0])
 		log_warn("network: no NIC: %s", why);
 }

@@ -346,7 +346,6 @@ static int start(const struct pci_device *dev, u16 mtu, struct nic **nic)
 
 	if (e->nic.ops)
 		return trace_error(-E_BUSY);
-	e->nic.ops = &e1000_nic;
 	e->nic.pci = dev;
 	e->is_82574 = dev->device == DEVICE_82574;
 	pci_device_enable(dev);
@@ -374,6 +373,7 @@ static int start(const struct pci_device *dev, u16 mtu, struct nic **nic)
 	rings_start(e);
 	if (!error)
 		write(e, E1000_IMS, E1000_IRQ_LSC | E1000_IRQ_RXDMT0 | E1000_IRQ_RXO | E1000_IRQ_RXT0);
+	e->nic.ops = &e1000_nic;
 	*nic = &e->nic;
 	return 0;
 }

@@ -101,7 +101,6 @@ static int start(const struct pci_device *dev, u16 mtu, struct nic **nic)
 
 	if (n->nic.ops)
 		return trace_error(-E_BUSY);
-	n->nic.ops = &virtio_net_nic;
 	n->nic.pci = dev;
 	error = virtio_pci_start(&n->virtio, dev);
 	if (!error)
@@ -127,6 +126,7 @@ static int start(const struct pci_device *dev, u16 mtu, struct nic **nic)
 	for (u16 slot = 0; slot < n->rx.ring.size; slot++)
 		virtio_nic_rx_post(n, slot);
 	virtio_pci_kick(&n->rx);
+	n->nic.ops = &virtio_net_nic;
 	*nic = &n->nic;
 	return 0;
 }

@@ -13,7 +13,7 @@ struct net_config {
 	char host_name[32];
 };
 
-/* Finds the NIC, starts lwIP; without a NIC the switch and loopback still work (why says so). */
+/* Finds the NIC, starts lwIP; without a NIC the switch and loopback still work (why says what to do). */
 int must_check net_init(const struct net_config *config, char *why, size_t why_bytes);
 bool net_poll(void);        /* true if there is more to do */
 void net_flush(void);       /* what was given to the NIC is to leave now, not with the next net_poll() */
@@ -25,7 +25,6 @@ struct net_info {
 	u8 ip[4], netmask[4], gateway[4];
 	bool link_up, has_address;
 	u16 mtu;
-	u64 rx_frames, tx_frames, rx_dropped, tx_dropped;
 };
 void net_get_info(struct net_info *info);
 
