@@ -187,6 +187,7 @@ static u64 service_deadline(void)
 {
 	u64 next = net_next_deadline();
 
+	next = sooner(next, serial_next_deadline());
 	next = sooner(next, console_next_deadline());
 	next = sooner(next, migrate_next_deadline());
 	if (cpu_count() == 1)

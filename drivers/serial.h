@@ -19,6 +19,8 @@ size_t serial_read(u8 *buf, size_t size);
 bool serial_poll(void);
 /* The same for who waits until all is out; true while something is left to send. */
 bool serial_drain(void);
+/* When to poll again at the latest (time_ns); 0: the port's interrupt says when. */
+u64 serial_next_deadline(void);
 /* Straight to the UART, polling: early boot and panic. */
 void serial_panic_write(const char *text, size_t len);
 
