@@ -164,8 +164,6 @@ static void flush(struct nic *nic)
 	if (e->tx_shown == e->tx_head)
 		return;
 	e->tx_shown = e->tx_head;
-	/* The descriptors are in memory before this: stores to uncached memory drain those before them. */
-	compiler_barrier();
 	write(e, E1000_TDT, e->tx_head % RING_SIZE);
 }
 

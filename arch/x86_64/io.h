@@ -3,6 +3,7 @@
 #ifndef ARCH_IO_H
 #define ARCH_IO_H
 
+#include "compiler.h"
 #include "types.h"
 
 static inline void port_write8(u16 port, u8 v)
@@ -44,13 +45,21 @@ static inline u32 port_read32(u16 port)
 	return v;
 }
 
+/*
+ * In the program's order with all other memory, as the CPU has it (uncached): a device reads descriptors that were
+ * written before its doorbell.
+ */
 static inline u32 mmio_read32(const volatile void *p)
 {
-	return *(const volatile u32 *)p;
+	u32 v = *(const volatile u32 *)p;
+
+	compiler_barrier();
+	return v;
 }
 
 static inline void mmio_write32(volatile void *p, u32 v)
 {
+	compiler_barrier();
 	*(volatile u32 *)p = v;
 }
 
