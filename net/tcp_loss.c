@@ -13,6 +13,7 @@
 #define IP_TOTAL_LENGTH 2
 #define IP_PROTOCOL 9
 #define IP_CHECKSUM 10
+#define IP_DESTINATION 16
 #define TCP_SEQUENCE 4
 
 void tcp_loss_start(struct tcp_loss *loss, struct tcp_pcb *pcb)
@@ -50,12 +51,15 @@ void tcp_loss_poll(struct tcp_loss *loss, struct tcp_pcb *pcb)
 	}
 }
 
-static const struct tcp_pcb *find_pcb(const struct tcp_hdr *tcp)
+static const struct tcp_pcb *find_pcb(const u8 *ip, const struct tcp_hdr *tcp)
 {
 	const struct tcp_pcb *pcb;
+	u32 to;
 
+	memcpy(&to, ip + IP_DESTINATION, sizeof(to));
 	for (pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
-		if (pcb->local_port == lwip_ntohs(tcp->src) && pcb->remote_port == lwip_ntohs(tcp->dest))
+		if (pcb->local_port == lwip_ntohs(tcp->src) && pcb->remote_port == lwip_ntohs(tcp->dest) &&
+		    ip4_addr_get_u32(ip_2_ip4(&pcb->remote_ip)) == to)
 			return pcb;
 	return NULL;
 }
@@ -72,7 +76,7 @@ u32 tcp_loss_trim(const u8 *frame, u32 bytes, u8 *copy)
 
 	if (frame[SIZEOF_ETH_HDR + IP_PROTOCOL] != IP_PROTO_TCP || header_bytes >= bytes)
 		return 0;
-	pcb = find_pcb(tcp);
+	pcb = find_pcb(frame + SIZEOF_ETH_HDR, tcp);
 	if (!pcb)
 		return 0;
 	seq = lwip_ntohl(tcp->seqno);

@@ -58,8 +58,6 @@ static void parse_table(const struct acpi_header *table)
 		acpi_parse_madt((const u8 *)table, table->length, &info);
 	else if (memcmp(table->signature, "FACP", 4) == 0)
 		parse_fadt(table);
-	else if (memcmp(table->signature, "MCFG", 4) == 0)
-		acpi_parse_mcfg((const u8 *)table, table->length, &info);
 }
 
 static void info_defaults(void)

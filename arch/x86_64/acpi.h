@@ -10,7 +10,6 @@
 #include "types.h"
 
 #define ACPI_IOAPICS_MAX 8
-#define ACPI_ECAMS_MAX 8
 
 struct acpi_ioapic {
 	hpa_t base;
@@ -24,14 +23,6 @@ struct acpi_isa_irq {
 	bool active_low;
 };
 
-/* PCI Express configuration space: 1 MiB a bus from base (of bus 0). */
-struct acpi_ecam {
-	hpa_t base;
-	u16 segment;
-	u8 bus_first;
-	u8 bus_last;
-};
-
 struct acpi_info {
 	u32 cpu_count; /* enabled local APICs, the boot CPU among them */
 	u32 apic_ids[CPUS_MAX];
@@ -39,8 +30,6 @@ struct acpi_info {
 	u32 ioapic_count;
 	struct acpi_ioapic ioapics[ACPI_IOAPICS_MAX];
 	struct acpi_isa_irq isa[16];
-	u32 ecam_count;
-	struct acpi_ecam ecams[ACPI_ECAMS_MAX];
 	/* FADT; ports are 0 where there is none. */
 	u16 pm_timer_port;
 	u16 pm1a_control_port;

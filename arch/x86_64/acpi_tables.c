@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parsers of MADT, FADT, MCFG and, as far as S5 goes, DSDT (ACPI 6.5 5.2, 7.4.2, 20.2). */
+/* Parsers of MADT, FADT and, as far as S5 goes, DSDT (ACPI 6.5 5.2, 7.4.2, 20.2). */
 #include "arch/x86_64/acpi_tables.h"
 
 #include "lib/string.h"
@@ -101,25 +101,6 @@ void acpi_parse_madt(const u8 *table, u32 length, struct acpi_info *info)
 		else if (entry[0] == MADT_OVERRIDE && bytes >= 10)
 			add_override(info, entry);
 		at += bytes;
-	}
-}
-
-/* --- MCFG (PCI Firmware 4.1.2) --- */
-
-void acpi_parse_mcfg(const u8 *table, u32 length, struct acpi_info *info)
-{
-	for (u64 at = HEADER_BYTES + 8; at + 16 <= length; at += 16) {
-		const u8 *entry = table + at;
-		struct acpi_ecam *ecam = &info->ecams[info->ecam_count];
-
-		if (info->ecam_count == ACPI_ECAMS_MAX)
-			return;
-		ecam->base = get64(entry);
-		ecam->segment = get16(entry + 8);
-		ecam->bus_first = entry[10];
-		ecam->bus_last = entry[11];
-		if (ecam->bus_last >= ecam->bus_first && IS_ALIGNED(ecam->base, MIB(1)))
-			info->ecam_count++;
 	}
 }
 

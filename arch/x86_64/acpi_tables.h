@@ -24,7 +24,6 @@ static_assert(sizeof(struct acpi_header) == 36, "ACPI 5.2.6");
 
 bool acpi_sum_is_zero(const void *bytes, u64 n);
 void acpi_parse_madt(const u8 *table, u32 length, struct acpi_info *info);
-void acpi_parse_mcfg(const u8 *table, u32 length, struct acpi_info *info);
 /* Returns the DSDT's address, or 0. */
 hpa_t acpi_parse_fadt(const u8 *table, u32 length, struct acpi_info *info);
 void acpi_parse_dsdt(const u8 *table, u32 length, struct acpi_info *info);

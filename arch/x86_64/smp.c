@@ -150,6 +150,8 @@ void cpu_start_others(void (*main_loop)(void))
 	u32 own_id = cpu_self()->apic_id;
 
 	others_loop = main_loop;
+	if (acpi->cpus_left_out)
+		log_warn("%u of this machine's CPUs are not used: %u are the most", acpi->cpus_left_out, CPUS_MAX);
 	if (acpi->cpu_count <= 1)
 		return;
 	if (!trampoline) {

@@ -16,6 +16,7 @@
 #define PM_TIMER_HZ 3579545ull /* ACPI 4.8.3.3 */
 #define PM_TIMER_MASK 0xffffffu /* some have 32 bits; 24 are enough */
 #define CALIBRATION_NS (20 * NS_PER_MS)
+#define CALIBRATION_TSC_MAX BIT(35) /* seconds, on any machine */
 
 /* Set once at boot. */
 static u64 base_tsc;
@@ -119,6 +120,8 @@ static void calibrate(u16 port)
 		cpu_relax();
 		to = sample_take(port);
 		ns = pm_ticks(&from, &to) * NS_PER_S / PM_TIMER_HZ;
+		if (to.tsc - from.tsc > CALIBRATION_TSC_MAX)
+			panic("this machine's ACPI PM timer stands still; Godwit measures its clocks by it");
 	} while (ns < CALIBRATION_NS);
 	apic_timer_start(0);
 	frequency_khz = khz_by_cpuid();

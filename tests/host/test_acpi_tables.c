@@ -138,20 +138,6 @@ static void test_s5(void **state)
 	}
 }
 
-static void test_mcfg(void **state)
-{
-	u8 table[HEADER_BYTES + 8 + 40] = { 0 };
-
-	(void)state;
-	put(table + HEADER_BYTES + 8, 0xb0000000, 8);
-	table[HEADER_BYTES + 8 + 11] = 255;
-	put(table + HEADER_BYTES + 24, 0xb0000001, 8); /* not aligned */
-	acpi_parse_mcfg(table, sizeof(table), &info);
-	assert_int_equal(info.ecam_count, 1);
-	assert_int_equal(info.ecams[0].base, 0xb0000000);
-	assert_int_equal(info.ecams[0].bus_last, 255);
-}
-
 /* The sanitizers watch the block's end. */
 static void test_garbage(void **state)
 {
@@ -164,7 +150,6 @@ static void test_garbage(void **state)
 		for (u32 k = 0; k < length; k++)
 			table[k] = (u8)(rand() % (i % 2 ? 256 : 16));
 		acpi_parse_madt(table, length, &info);
-		acpi_parse_mcfg(table, length, &info);
 		(void)acpi_parse_fadt(table, length, &info);
 		if (length > HEADER_BYTES + 20)
 			memcpy(table + HEADER_BYTES + (u32)rand() % (length - HEADER_BYTES - 5), "\x08_S5_", 5);
@@ -178,7 +163,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_madt, setup), cmocka_unit_test_setup(test_madt_too_many, setup),
 		cmocka_unit_test_setup(test_fadt, setup), cmocka_unit_test_setup(test_s5, setup),
-		cmocka_unit_test_setup(test_mcfg, setup), cmocka_unit_test_setup(test_garbage, setup),
+		cmocka_unit_test_setup(test_garbage, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
