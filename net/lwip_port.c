@@ -233,6 +233,7 @@ int lwip_port_init(const struct net_config *config, const u8 mac[6], u16 mtu)
 		.deliver = deliver,
 		.caps = NET_CAP_CSUM | NET_CAP_GSO,
 		.mtu = mtu,
+		.host = true,
 	};
 	memcpy(host_port.mac, mac, 6);
 	error = net_switch_add(&host_port);

@@ -48,6 +48,7 @@ struct net_port {
 	u32 caps;
 	u16 mtu;
 	bool uplink; /* the real NIC */
+	bool host;   /* this host's own stack */
 	u8 mac[6];   /* whose port this is: nobody else can claim the address; zero: nobody's */
 	u64 rx_frames, rx_bytes, tx_frames, tx_bytes, dropped; /* as the switch counts them */
 	void *ctx;

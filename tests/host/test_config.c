@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "errors.h"
+#include "net/port.h"
 #include "vmm/config/config.h"
 #include "vmm/vm.h"
 
@@ -259,6 +261,33 @@ static void test_garbage(void **state)
 	}
 }
 
+static bool take_nothing(struct net_port *port, const struct net_frame *frame)
+{
+	(void)port;
+	(void)frame;
+	return false;
+}
+
+static void test_host_mac(void **state)
+{
+	struct net_port host = { .name = "host", .deliver = take_nothing, .host = true, .mac = { 2, 0, 0, 0, 0, 1 } };
+	struct net_port guest = { .name = "x/net0", .deliver = take_nothing, .mac = { 2, 0, 0, 0, 0, 2 } };
+	struct vm_config config = { .name = "web", .vif_count = 2 };
+	char why[160] = "";
+
+	(void)state;
+	assert_int_equal(net_switch_add(&host), 0);
+	assert_int_equal(net_switch_add(&guest), 0);
+	/* Of guests it is their configuration that counts: one that is moved to localhost has two ports. */
+	memcpy(config.vif[0].mac, guest.mac, 6);
+	assert_int_equal(vm_config_clash(&config, NULL, why, sizeof(why)), 0);
+	memcpy(config.vif[1].mac, host.mac, 6);
+	assert_int_equal(vm_config_clash(&config, NULL, why, sizeof(why)), -E_EXIST);
+	assert_string_equal(why, "MAC 02:00:00:00:00:01 is this host's own");
+	net_switch_remove(&host);
+	net_switch_remove(&guest);
+}
+
 static void test_uuid(void **state)
 {
 	u8 uuid[16];
@@ -285,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_host_wrong_lines),
 		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_host_mac),
 		cmocka_unit_test(test_uuid),
 	};
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who a guest is, next to the guests that are here already: uuids, and clashes of names and MACs. */
+/* Who a guest is, next to the guests that are here already: uuids, and clashes of names and MACs. Service CPU. */
 #include "vmm/config/config.h"
 
 #include "errors.h"
 #include "lib/format.h"
 #include "lib/string.h"
+#include "net/port.h"
 #include "vmm/vm.h"
 
 static bool shares_mac(const struct vm_config *a, const struct vm_config *b, const u8 **mac)
@@ -13,6 +14,22 @@ static bool shares_mac(const struct vm_config *a, const struct vm_config *b, con
 		for (u32 j = 0; j < b->vif_count; j++) {
 			if (!memcmp(a->vif[i].mac, b->vif[j].mac, 6)) {
 				*mac = a->vif[i].mac;
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+/* A guest with the host's own address would take what is sent to the host. */
+static bool has_host_mac(const struct vm_config *config, const u8 **mac)
+{
+	const struct net_port *port;
+
+	for (u32 i = 0; (port = net_switch_port(i)); i++) {
+		for (u32 j = 0; port->host && j < config->vif_count; j++) {
+			if (!memcmp(config->vif[j].mac, port->mac, 6)) {
+				*mac = port->mac;
 				return true;
 			}
 		}
@@ -39,6 +56,10 @@ int vm_config_clash(const struct vm_config *config, const u8 *except, char *why,
 		if (shares_mac(config, &vm->config, &mac))
 			return say(-E_EXIST, why, why_bytes, "guest %s has the same MAC %s", vm->config.name,
 				   format_mac(text, sizeof(text), mac));
+	}
+	if (has_host_mac(config, &mac)) {
+		str_format(why, why_bytes, "MAC %s is this host's own", format_mac(text, sizeof(text), mac));
+		return -E_EXIST;
 	}
 	return 0;
 }
