@@ -7,27 +7,6 @@
 
 #include "vmm/vm.h"
 
-/* Common configuration (4.1.4.3). */
-enum common_register {
-	COMMON_OFFERED_SELECT = 0x00,
-	COMMON_OFFERED = 0x04,
-	COMMON_ACCEPTED_SELECT = 0x08,
-	COMMON_ACCEPTED = 0x0c,
-	COMMON_CONFIG_VECTOR = 0x10,
-	COMMON_NUM_QUEUES = 0x12,
-	COMMON_STATUS = 0x14,
-	COMMON_GENERATION = 0x15,
-	COMMON_QUEUE_SELECT = 0x16,
-	COMMON_QUEUE_SIZE = 0x18,
-	COMMON_QUEUE_VECTOR = 0x1a,
-	COMMON_QUEUE_ENABLE = 0x1c,
-	COMMON_QUEUE_NOTIFY_OFF = 0x1e,
-	COMMON_QUEUE_DESC = 0x20,
-	COMMON_QUEUE_DRIVER = 0x28,
-	COMMON_QUEUE_DEVICE = 0x30,
-};
-static_assert(COMMON_QUEUE_DEVICE + 8 == VIRTIO_COMMON_BYTES, "virtio 1.2 4.1.4.3");
-
 /* 2.1, 3.1.1: FEATURES_OK sticks only if the features make sense; without it no DRIVER_OK. */
 static void status_write(struct virtio_device *virtio, u8 value)
 {
@@ -86,13 +65,13 @@ static u64 queue_read(struct virtio_device *virtio, u32 offset)
 static u64 common_read(struct virtio_device *virtio, u32 offset)
 {
 	switch (offset) {
-	case COMMON_OFFERED_SELECT:
+	case COMMON_DEVICE_FEATURE_SELECT:
 		return virtio->offered_select;
-	case COMMON_OFFERED:
+	case COMMON_DEVICE_FEATURE:
 		return virtio->offered_select < 2 ? (u32)(virtio->offered >> (32 * virtio->offered_select)) : 0;
-	case COMMON_ACCEPTED_SELECT:
+	case COMMON_DRIVER_FEATURE_SELECT:
 		return virtio->accepted_select;
-	case COMMON_ACCEPTED:
+	case COMMON_DRIVER_FEATURE:
 		return virtio->accepted_select < 2 ? (u32)(virtio->accepted >> (32 * virtio->accepted_select)) : 0;
 	case COMMON_CONFIG_VECTOR:
 		return virtio->config_vector;
@@ -162,13 +141,13 @@ static void accepted_write(struct virtio_device *virtio, u32 value)
 static void common_write(struct virtio_device *virtio, u32 offset, u64 value)
 {
 	switch (offset) {
-	case COMMON_OFFERED_SELECT:
+	case COMMON_DEVICE_FEATURE_SELECT:
 		virtio->offered_select = (u32)value;
 		break;
-	case COMMON_ACCEPTED_SELECT:
+	case COMMON_DRIVER_FEATURE_SELECT:
 		virtio->accepted_select = (u32)value;
 		break;
-	case COMMON_ACCEPTED:
+	case COMMON_DRIVER_FEATURE:
 		accepted_write(virtio, (u32)value);
 		break;
 	case COMMON_CONFIG_VECTOR:
@@ -204,7 +183,7 @@ void virtio_common_access(struct virtio_device *virtio, u32 offset, u32 size, bo
 
 	if (!write)
 		*value = 0;
-	if (offset >= VIRTIO_COMMON_BYTES || (width != size && !(width == 8 && size == 4)) || offset % size != 0)
+	if (offset >= COMMON_BYTES || (width != size && !(width == 8 && size == 4)) || offset % size != 0)
 		return;
 	offset &= ~(width - 1);
 	if (width == size) {

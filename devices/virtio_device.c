@@ -11,9 +11,6 @@
 #include "lib/string.h"
 #include "vmm/vm.h"
 
-#define VENDOR_VIRTIO 0x1af4
-#define DEVICE_ID_BASE 0x1040
-
 /* BAR 0: a page for each structure. BAR 1 is MSI-X. */
 #define REGISTERS_BAR 0
 #define REGISTERS_BYTES 0x4000
@@ -21,12 +18,6 @@
 #define AREA_BYTES 0x1000
 enum area { AREA_COMMON, AREA_ISR, AREA_DEVICE, AREA_NOTIFY };
 #define NOTIFY_MULTIPLIER 4
-
-/* Capabilities (4.1.4): cap_vndr, cap_next, cap_len, cfg_type, bar, id, 2 of padding, offset, length. */
-#define CAPABILITY_VENDOR 0x09
-#define CAPABILITY_BYTES 16
-enum capability_type { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_ISR = 3, CAP_DEVICE = 4, CAP_WINDOW = 5 };
-enum capability_field { CAP_LEN = 2, CAP_TYPE = 3, CAP_BAR = 4, CAP_OFFSET = 8, CAP_LENGTH = 12, CAP_EXTRA = 16 };
 
 enum isr { ISR_QUEUE = 1, ISR_CONFIG = 2 };
 
@@ -223,13 +214,13 @@ static void after_write(struct pci_function *function, u32 offset, u32 bytes)
 
 /* --- on the bus ------------------------------------------------------------------------------------------------ */
 
-static u8 add_capability(struct virtio_device *virtio, enum capability_type type, enum area area, u32 length, u32 extra)
+static u8 add_capability(struct virtio_device *virtio, enum virtio_capability_type type, enum area area, u32 length, u32 extra)
 {
 	struct pci_function *function = &virtio->pci;
-	u8 at = pci_function_add_capability(function, CAPABILITY_VENDOR, CAPABILITY_BYTES + extra);
+	u8 at = pci_function_add_capability(function, VIRTIO_CAPABILITY, VIRTIO_CAPABILITY_BYTES + extra);
 	u8 *capability = &function->config[at];
 
-	capability[CAP_LEN] = (u8)(CAPABILITY_BYTES + extra);
+	capability[CAP_LEN] = (u8)(VIRTIO_CAPABILITY_BYTES + extra);
 	capability[CAP_TYPE] = (u8)type;
 	capability[CAP_BAR] = REGISTERS_BAR;
 	pci_write_bytes(&capability[CAP_OFFSET], 4, area * AREA_BYTES);
@@ -243,7 +234,7 @@ static void add_capabilities(struct virtio_device *virtio)
 	u32 notify_bytes = virtio->ops->queue_count * NOTIFY_MULTIPLIER;
 	u8 notify;
 
-	(void)add_capability(virtio, CAP_COMMON, AREA_COMMON, VIRTIO_COMMON_BYTES, 0);
+	(void)add_capability(virtio, CAP_COMMON, AREA_COMMON, COMMON_BYTES, 0);
 	(void)add_capability(virtio, CAP_ISR, AREA_ISR, 1, 0);
 	if (virtio->config_bytes)
 		(void)add_capability(virtio, CAP_DEVICE, AREA_DEVICE, virtio->config_bytes, 0);
@@ -257,10 +248,10 @@ static void add_capabilities(struct virtio_device *virtio)
 int virtio_device_init(struct virtio_device *virtio, struct vm *vm)
 {
 	const struct pci_identity identity = {
-		.vendor = VENDOR_VIRTIO,
-		.device = DEVICE_ID_BASE + virtio->ops->id,
-		.subsystem_vendor = VENDOR_VIRTIO,
-		.subsystem = DEVICE_ID_BASE + virtio->ops->id,
+		.vendor = VIRTIO_VENDOR,
+		.device = VIRTIO_DEVICE_BASE + virtio->ops->id,
+		.subsystem_vendor = VIRTIO_VENDOR,
+		.subsystem = VIRTIO_DEVICE_BASE + virtio->ops->id,
 		.class_code = virtio->ops->class_code,
 		.revision = 1,
 		.intx = true,

@@ -10,26 +10,12 @@
 #include "devices/pci.h"
 #include "devices/virtqueue.h"
 #include "types.h"
+#include "virtio.h"
 #include "vmm/device.h"
 
 #define VIRTIO_QUEUES_MAX 3
 #define VIRTIO_CONFIG_BYTES 32
 #define VIRTIO_NAME_BYTES 16
-#define VIRTIO_COMMON_BYTES 0x38
-
-#define VIRTIO_F_INDIRECT_DESC BIT(28)
-#define VIRTIO_F_EVENT_IDX BIT(29)
-#define VIRTIO_F_VERSION_1 BIT(32)
-
-enum virtio_status {
-	VIRTIO_ACKNOWLEDGE = 1,
-	VIRTIO_DRIVER = 2,
-	VIRTIO_DRIVER_OK = 4,
-	VIRTIO_FEATURES_OK = 8,
-	VIRTIO_NEEDS_RESET = 64,
-	VIRTIO_FAILED = 128,
-	VIRTIO_STATUS_BITS = 0xcf,
-};
 
 struct virtio_device;
 

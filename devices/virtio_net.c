@@ -14,7 +14,6 @@
 #include "mm/pages.h"
 #include "vmm/vm.h"
 
-#define NET_ID 1
 #define NET_QUEUE_SIZE 256
 #define NET_MTU_DEFAULT 1500
 
@@ -208,7 +207,7 @@ static const struct device_ops net_ops = {
 };
 
 static const struct virtio_device_ops net_device_ops = {
-	.id = NET_ID,
+	.id = VIRTIO_ID_NET,
 	.class_code = 0x020000, /* Ethernet */
 	.queue_count = NET_QUEUES,
 	.queue_size = NET_QUEUE_SIZE,

@@ -15,20 +15,6 @@
 #include "lib/string.h"
 #include "vmm/vm.h"
 
-/* virtio 1.2 5.1.6 */
-struct net_header {
-	u8 flags;
-	u8 gso_type;
-	u16 header_bytes;
-	u16 gso_size;
-	u16 csum_start;
-	u16 csum_offset;
-	u16 buffers;
-};
-static_assert(sizeof(struct net_header) == 12, "virtio 1.2 5.1.6");
-
-enum net_header_flags { HEADER_NEEDS_CSUM = 1, HEADER_DATA_VALID = 2 };
-enum net_gso { GSO_NONE = 0, GSO_TCPV4 = 1 };
 #define HEADER_BUFFERS_OFFSET 10
 
 /* One turn of one guest: then the others have theirs. */
@@ -51,7 +37,7 @@ static bool has(const struct virtio_net *net, u64 feature)
 /* --- from the guest -------------------------------------------------------------------------------------------- */
 
 /* What the driver says about the frame; -E_INVAL if it makes no sense. */
-static int header_to_frame(const struct virtio_net *net, const struct net_header *header, struct net_frame *frame)
+static int header_to_frame(const struct virtio_net *net, const struct virtio_net_header *header, struct net_frame *frame)
 {
 	if (header->flags & HEADER_NEEDS_CSUM) {
 		u32 end = (u32)header->csum_start + header->csum_offset + 2;
@@ -91,7 +77,7 @@ static bool source_is_own(struct virtio_net *net, const u8 *frame)
 /* Copies the chain's frame out; -E_INVAL if it is not to be sent. */
 static int frame_take(struct virtio_net *net, const struct virtqueue *queue, struct net_frame *frame)
 {
-	struct net_header header;
+	struct virtio_net_header header;
 	u32 bytes;
 
 	if (transmit_chain.readable_bytes < sizeof(header) + NET_ETHERNET_BYTES)
@@ -194,9 +180,9 @@ bool virtio_net_transmit(struct virtio_net *net)
 
 /* --- to the guest ---------------------------------------------------------------------------------------------- */
 
-static bool frame_to_header(const struct virtio_net *net, const struct net_frame *frame, struct net_header *header)
+static bool frame_to_header(const struct virtio_net *net, const struct net_frame *frame, struct virtio_net_header *header)
 {
-	*header = (struct net_header){ .buffers = 1 };
+	*header = (struct virtio_net_header){ .buffers = 1 };
 	if (frame->flags & NET_CSUM_PARTIAL) {
 		/* The switch looked at the port's capabilities; the driver may have been reset since. */
 		if (!has(net, NET_F_GUEST_CSUM))
@@ -222,13 +208,13 @@ static int receive_pop(struct virtqueue *queue, struct virtqueue_chain *buffer)
 {
 	int result = virtqueue_pop(queue, buffer);
 
-	if (result > 0 && (buffer->readable || buffer->writable_bytes < sizeof(struct net_header)))
+	if (result > 0 && (buffer->readable || buffer->writable_bytes < sizeof(struct virtio_net_header)))
 		return virtqueue_refuse(queue, "a buffer for receiving that is readable or too small");
 	return result;
 }
 
 /* Fills buffers until the frame is in; how many it took, 0 if there are too few, -E_INVAL if the queue is broken. */
-static int receive_fill(struct virtio_net *net, struct virtqueue *queue, struct net_header *header,
+static int receive_fill(struct virtio_net *net, struct virtqueue *queue, struct virtio_net_header *header,
 			const struct net_frame *frame)
 {
 	u32 most = has(net, NET_F_MRG_RXBUF) ? RECEIVE_CHAINS_MAX : 1;
@@ -264,7 +250,7 @@ static int receive_fill(struct virtio_net *net, struct virtqueue *queue, struct 
 static bool receive(struct virtio_net *net, const struct net_frame *frame)
 {
 	struct virtqueue *queue = &net->virtio.queue[NET_RX];
-	struct net_header header;
+	struct virtio_net_header header;
 	int result;
 
 	if (!virtio_device_running(&net->virtio) || !queue->enabled || frame->bytes < NET_ETHERNET_BYTES ||

@@ -9,6 +9,7 @@
 #include "devices/virtio_device.h"
 #include "net/port.h"
 #include "types.h"
+#include "virtio.h"
 
 #define NET_MULTICAST_MAX 32
 #define NET_MAC_BYTES 6
@@ -16,30 +17,6 @@
 #define NET_PORT_NAME_BYTES 80
 
 enum net_queue { NET_RX, NET_TX, NET_CONTROL, NET_QUEUES };
-
-/* virtio 1.2 5.1.3 */
-#define NET_F_CSUM BIT(0)
-#define NET_F_GUEST_CSUM BIT(1)
-#define NET_F_MTU BIT(3)
-#define NET_F_MAC BIT(5)
-#define NET_F_GUEST_TSO4 BIT(7)
-#define NET_F_HOST_TSO4 BIT(11)
-#define NET_F_MRG_RXBUF BIT(15)
-#define NET_F_STATUS BIT(16)
-#define NET_F_CTRL_VQ BIT(17)
-#define NET_F_CTRL_RX BIT(18)
-#define NET_F_GUEST_ANNOUNCE BIT(21)
-#define NET_F_CTRL_MAC_ADDR BIT(23)
-
-/* Configuration (5.1.4), offsets in struct virtio_device's config. */
-enum net_config {
-	NET_CONFIG_MAC = 0,
-	NET_CONFIG_STATUS = 6,
-	NET_CONFIG_PAIRS = 8,
-	NET_CONFIG_MTU = 10,
-	NET_CONFIG_BYTES = 12,
-};
-enum net_status { NET_STATUS_LINK_UP = 1, NET_STATUS_ANNOUNCE = 2 };
 
 struct virtio_net {
 	struct virtio_device virtio;

@@ -17,7 +17,6 @@
 #include "mm/pages.h"
 #include "vmm/vm.h"
 
-#define RNG_ID 4
 #define RNG_QUEUE 0
 #define RNG_QUEUE_SIZE 64
 /* Of one buffer; a driver asks again for what is missing (5.4.6). */
@@ -153,7 +152,7 @@ static const struct device_ops rng_ops = {
 };
 
 static const struct virtio_device_ops rng_device_ops = {
-	.id = RNG_ID,
+	.id = VIRTIO_ID_RNG,
 	.class_code = 0x00ff00, /* no class fits (PCI code and ID assignment: "other") */
 	.queue_count = 1,
 	.queue_size = RNG_QUEUE_SIZE,

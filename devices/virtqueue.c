@@ -11,36 +11,18 @@
 #include "lib/log.h"
 #include "lib/string.h"
 
-enum descriptor_flags { DESCRIPTOR_NEXT = 1, DESCRIPTOR_WRITE = 2, DESCRIPTOR_INDIRECT = 4 };
-
-struct descriptor {
-	u64 address;
-	u32 bytes;
-	u16 flags;
-	u16 next;
-};
-static_assert(sizeof(struct descriptor) == 16, "virtio 1.2 2.7.5");
-
-struct used_element {
-	u32 id;
-	u32 bytes;
-};
-static_assert(sizeof(struct used_element) == 8, "virtio 1.2 2.7.8");
-
 /* The available ring (2.7.6): flags, index, ring, used_event. */
 #define AVAIL_FLAGS 0
 #define AVAIL_INDEX 2
 #define AVAIL_RING 4
-#define AVAIL_NO_INTERRUPT 1
 /* The used ring (2.7.8): flags, index, ring, avail_event. */
 #define USED_FLAGS 0
 #define USED_INDEX 2
 #define USED_RING 4
-#define USED_NO_NOTIFY 1
 
 static u64 descriptors_bytes(u16 size)
 {
-	return sizeof(struct descriptor) * size;
+	return sizeof(struct virtio_descriptor) * size;
 }
 
 static u64 avail_bytes(u16 size)
@@ -50,7 +32,7 @@ static u64 avail_bytes(u16 size)
 
 static u64 used_bytes(u16 size)
 {
-	return USED_RING + sizeof(struct used_element) * size + 2;
+	return USED_RING + sizeof(struct virtio_used) * size + 2;
 }
 
 /* RAM is two stretches without holes: the range is inside if its ends are, and lie as far apart in pages. */
@@ -145,7 +127,7 @@ static int queue_look(struct virtqueue *queue, u16 *count)
 	return 0;
 }
 
-static int chain_add(struct virtqueue *queue, struct virtqueue_chain *chain, const struct descriptor *descriptor)
+static int chain_add(struct virtqueue *queue, struct virtqueue_chain *chain, const struct virtio_descriptor *descriptor)
 {
 	bool writable = descriptor->flags & DESCRIPTOR_WRITE;
 	u32 *total = writable ? &chain->writable_bytes : &chain->readable_bytes;
@@ -180,7 +162,7 @@ static int chain_walk(struct virtqueue *queue, struct virtqueue_chain *chain)
 	bool indirect = false;
 
 	for (;;) {
-		struct descriptor descriptor;
+		struct virtio_descriptor descriptor;
 
 		if (index >= entries)
 			return queue_break(queue, "a descriptor index beyond the table");
@@ -254,7 +236,7 @@ int virtqueue_refuse(struct virtqueue *queue, const char *why)
 
 int virtqueue_put(struct virtqueue *queue, u16 ahead, u16 head, u32 written_bytes)
 {
-	struct used_element element = { .id = head, .bytes = written_bytes };
+	struct virtio_used element = { .id = head, .bytes = written_bytes };
 	u32 entry = (u16)(queue->used_next + ahead) & (queue->size - 1u);
 
 	if (gmem_write(queue->gmem, queue->used + USED_RING + entry * sizeof(element), &element, sizeof(element)))
@@ -300,7 +282,7 @@ bool virtqueue_allow_doorbells(struct virtqueue *queue)
 	int error;
 
 	if (queue->event_idx)
-		error = gmem_write_u16(queue->gmem, queue->used + USED_RING + sizeof(struct used_element) * queue->size,
+		error = gmem_write_u16(queue->gmem, queue->used + USED_RING + sizeof(struct virtio_used) * queue->size,
 				       queue->avail_next);
 	else
 		error = gmem_write_u16(queue->gmem, queue->used + USED_FLAGS, 0);

@@ -9,9 +9,9 @@
 
 #include "mm/gmem.h"
 #include "types.h"
+#include "virtio.h"
 
 #define VIRTQUEUE_SIZE_MAX 256
-#define VIRTIO_NO_VECTOR 0xffff
 
 struct virtqueue {
 	struct gmem *gmem;

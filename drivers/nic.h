@@ -13,7 +13,7 @@ struct nic {
 	const struct nic_ops *ops;
 	struct net_port port; /* port.deliver() sends; the doorbell waits for flush() or poll() */
 	const struct pci_device *pci;
-	u8 mac[6];
+	u8 mac[6]; /* zero: it has none of its own */
 	u8 vector;
 	enum pci_irq_kind irq;
 	bool broken; /* the device said something impossible: it is left alone from then on */

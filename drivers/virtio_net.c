@@ -16,11 +16,6 @@
 #include "lib/string.h"
 #include "mm/pages.h"
 
-#define HEADER_NEEDS_CSUM 1
-#define HEADER_DATA_VALID 2
-#define GSO_NONE 0
-#define GSO_TCP4 1
-
 #define TX_BATCH 32 /* frames, after which the doorbell does not wait any longer */
 
 static void give_up(struct virtio_nic *n, const char *what)
@@ -61,7 +56,7 @@ static bool rx_describe(struct virtio_nic *n, struct net_frame *frame)
 	}
 	if (h->gso_type == GSO_NONE)
 		return true;
-	if (h->gso_type != GSO_TCP4 || !h->gso_size || !virtio_pci_has(&n->virtio, F_GUEST_TSO4))
+	if (h->gso_type != GSO_TCPV4 || !h->gso_size || !virtio_pci_has(&n->virtio, NET_F_GUEST_TSO4))
 		return false;
 	frame->flags |= NET_GSO_TCP4;
 	frame->gso_size = h->gso_size;
@@ -88,7 +83,7 @@ static int rx_take(struct virtio_nic *n, u16 *slots, u32 *count, struct net_fram
 		return trace_error(-E_IO);
 	/* Read once: the device could still change it. */
 	memcpy(&n->rx_header, rx_buffer(n, slots[0]), header_bytes);
-	buffers = virtio_pci_has(&n->virtio, F_MRG_RXBUF) ? n->rx_header.buffers : 1;
+	buffers = virtio_pci_has(&n->virtio, NET_F_MRG_RXBUF) ? n->rx_header.buffers : 1;
 	frame->data = rx_buffer(n, slots[0]) + header_bytes;
 	total = bytes - header_bytes;
 	if (buffers == 0 || buffers > DIV_UP(NET_FRAME_MAX + header_bytes, VIRTIO_NIC_RX_BUFFER_BYTES))
@@ -207,7 +202,7 @@ static struct virtio_net_header tx_header(const struct net_frame *frame)
 		h.csum_offset = frame->csum_offset;
 	}
 	if (frame->flags & NET_GSO_TCP4) {
-		h.gso_type = GSO_TCP4;
+		h.gso_type = GSO_TCPV4;
 		h.gso_size = frame->gso_size;
 		h.header_bytes = frame->gso_header_bytes;
 	}
@@ -279,7 +274,7 @@ bool virtio_nic_link_up(struct nic *nic)
 
 	if (nic->broken)
 		return false;
-	if (!virtio_pci_has(&n->virtio, F_STATUS))
+	if (!virtio_pci_has(&n->virtio, NET_F_STATUS))
 		return true;
-	return virtio_pci_config16(&n->virtio, CONFIG_STATUS) & CONFIG_STATUS_LINK_UP;
+	return virtio_pci_config16(&n->virtio, NET_CONFIG_STATUS) & NET_STATUS_LINK_UP;
 }

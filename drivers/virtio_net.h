@@ -7,34 +7,9 @@
 #include "drivers/tx_area.h"
 #include "drivers/virtio_pci.h"
 #include "types.h"
+#include "virtio.h"
 
-/* virtio 1.2 5.1.3 */
-#define F_CSUM BIT(0)
-#define F_GUEST_CSUM BIT(1)
-#define F_MTU BIT(3)
-#define F_MAC BIT(5)
-#define F_GUEST_TSO4 BIT(7)
-#define F_HOST_TSO4 BIT(11)
-#define F_MRG_RXBUF BIT(15)
-#define F_STATUS BIT(16)
-
-/* virtio 1.2 5.1.4 */
-#define CONFIG_MAC 0
-#define CONFIG_STATUS 6
-#define CONFIG_MTU 10
-#define CONFIG_STATUS_LINK_UP 1
-
-/* virtio 1.2 5.1.6 */
-struct virtio_net_header {
-	u8 flags;
-	u8 gso_type;
-	u16 header_bytes;
-	u16 gso_size;
-	u16 csum_start;
-	u16 csum_offset;
-	u16 buffers;
-};
-static_assert(sizeof(struct virtio_net_header) == NET_FRAME_HEADROOM, "virtio 1.2 5.1.6");
+static_assert(sizeof(struct virtio_net_header) == NET_FRAME_HEADROOM, "a kept frame has room for it");
 
 #define VIRTIO_NIC_RING 256
 #define VIRTIO_NIC_RX_BUFFER_BYTES 4096u

@@ -2,18 +2,16 @@
 /* Sets up the host's virtio network card. Service CPU, once at boot. */
 #include "drivers/virtio_net.h"
 
-#include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "lib/log.h"
-#include "lib/string.h"
 #include "mm/pages.h"
 
 #define VIRTIO_NET_TRANSITIONAL 0x1000
-#define VIRTIO_NET_MODERN 0x1041
+#define VIRTIO_NET_MODERN (VIRTIO_DEVICE_BASE + VIRTIO_ID_NET)
 
 /* Without CTRL_VQ nothing can filter addresses: the card passes on all that it gets, as a switch wants it. */
-#define F_WANTED (F_CSUM | F_GUEST_CSUM | F_MTU | F_MAC | F_GUEST_TSO4 | F_HOST_TSO4 | F_MRG_RXBUF | F_STATUS | \
-		VIRTIO_F_EVENT_IDX)
+#define F_WANTED (NET_F_CSUM | NET_F_GUEST_CSUM | NET_F_MTU | NET_F_MAC | NET_F_GUEST_TSO4 | NET_F_HOST_TSO4 | \
+		NET_F_MRG_RXBUF | NET_F_STATUS | VIRTIO_F_EVENT_IDX)
 
 #define RX_QUEUE 0
 #define TX_QUEUE 1
@@ -36,7 +34,7 @@ static int memory_init(struct virtio_nic *n)
 		return trace_error(-E_NOMEM);
 	n->rx_buffers = page_ptr(rx);
 	tx_area_init(&n->area, page_ptr(tx), TX_AREA_BYTES);
-	if (virtio_pci_has(&n->virtio, F_MRG_RXBUF)) {
+	if (virtio_pci_has(&n->virtio, NET_F_MRG_RXBUF)) {
 		hpa_t gather = pages_alloc_raw(pages_order(NET_FRAME_MAX + VIRTIO_NIC_RX_BUFFER_BYTES));
 
 		if (gather == HPA_NONE)
@@ -51,33 +49,24 @@ static u64 features_for(u64 offered)
 {
 	u64 features = offered & F_WANTED;
 
-	if (!(features & F_CSUM))
-		features &= ~F_HOST_TSO4;
+	if (!(features & NET_F_CSUM))
+		features &= ~NET_F_HOST_TSO4;
 	/* Without mergeable buffers every one of them would have to hold 64 KiB (5.1.6.3.1). */
-	if (!(features & F_GUEST_CSUM) || !(features & F_MRG_RXBUF))
-		features &= ~F_GUEST_TSO4;
+	if (!(features & NET_F_GUEST_CSUM) || !(features & NET_F_MRG_RXBUF))
+		features &= ~NET_F_GUEST_TSO4;
 	return features;
 }
 
-/* The card's own address, or one of ours, locally administered. */
 static void mac_init(struct virtio_nic *n)
 {
-	u64 random;
-
-	if (virtio_pci_has(&n->virtio, F_MAC)) {
-		for (u32 i = 0; i < 6; i++)
-			n->nic.mac[i] = virtio_pci_config8(&n->virtio, CONFIG_MAC + i);
-		return;
-	}
-	random = random_u64();
-	memcpy(n->nic.mac, &random, 6);
-	n->nic.mac[0] = (u8)((n->nic.mac[0] & ~1) | 2);
+	for (u32 i = 0; i < 6 && virtio_pci_has(&n->virtio, NET_F_MAC); i++)
+		n->nic.mac[i] = virtio_pci_config8(&n->virtio, NET_CONFIG_MAC + i);
 }
 
 static void port_init(struct virtio_nic *n, u16 mtu)
 {
-	u16 device_mtu = virtio_pci_has(&n->virtio, F_MTU) ? virtio_pci_config16(&n->virtio, CONFIG_MTU) : 0;
-	u16 rx_mtu = virtio_pci_has(&n->virtio, F_MRG_RXBUF) ? 9000 : 1500;
+	u16 device_mtu = virtio_pci_has(&n->virtio, NET_F_MTU) ? virtio_pci_config16(&n->virtio, NET_CONFIG_MTU) : 0;
+	u16 rx_mtu = virtio_pci_has(&n->virtio, NET_F_MRG_RXBUF) ? 9000 : 1500;
 
 	if (device_mtu >= 68)
 		mtu = MIN(mtu, device_mtu);
@@ -88,9 +77,9 @@ static void port_init(struct virtio_nic *n, u16 mtu)
 		.uplink = true,
 		.ctx = &n->nic,
 	};
-	if (virtio_pci_has(&n->virtio, F_CSUM))
+	if (virtio_pci_has(&n->virtio, NET_F_CSUM))
 		n->nic.port.caps |= NET_CAP_CSUM;
-	if (virtio_pci_has(&n->virtio, F_HOST_TSO4))
+	if (virtio_pci_has(&n->virtio, NET_F_HOST_TSO4))
 		n->nic.port.caps |= NET_CAP_GSO;
 }
 

@@ -7,40 +7,6 @@
 #include "lib/log.h"
 #include "mm/pages.h"
 
-#define CAPABILITY_VENDOR 0x09
-
-/* virtio 1.2 4.1.4 */
-enum virtio_pci_structure {
-	STRUCTURE_COMMON = 1,
-	STRUCTURE_NOTIFY = 2,
-	STRUCTURE_ISR = 3,
-	STRUCTURE_DEVICE = 4,
-};
-
-/* virtio 1.2 4.1.4.3 */
-enum common_register {
-	COMMON_DEVICE_FEATURE_SELECT = 0,
-	COMMON_DEVICE_FEATURE = 4,
-	COMMON_DRIVER_FEATURE_SELECT = 8,
-	COMMON_DRIVER_FEATURE = 12,
-	COMMON_STATUS = 20,
-	COMMON_QUEUE_SELECT = 22,
-	COMMON_QUEUE_SIZE = 24,
-	COMMON_QUEUE_VECTOR = 26,
-	COMMON_QUEUE_ENABLE = 28,
-	COMMON_QUEUE_NOTIFY_OFF = 30,
-	COMMON_QUEUE_DESC = 32,
-	COMMON_QUEUE_DRIVER = 40,
-	COMMON_QUEUE_DEVICE = 48,
-	COMMON_BYTES = 56,
-};
-
-#define STATUS_ACKNOWLEDGE 1
-#define STATUS_DRIVER 2
-#define STATUS_DRIVER_OK 4
-#define STATUS_FEATURES_OK 8
-#define STATUS_FAILED 128
-#define VECTOR_NONE 0xffff
 #define RESET_TIMEOUT_NS (100 * NS_PER_MS)
 
 static u8 read8(volatile u8 *p)
@@ -78,11 +44,11 @@ static void write64(volatile u8 *p, u64 value)
 /* The registers that a vendor capability points to; NULL if they are not as the manual says. */
 static volatile u8 *map_structure(const struct pci_device *dev, u32 capability, u64 *bytes)
 {
-	u8 bar = pci_device_read8(dev, capability + 4);
-	u64 offset = pci_device_read32(dev, capability + 8);
+	u8 bar = pci_device_read8(dev, capability + CAP_BAR);
+	u64 offset = pci_device_read32(dev, capability + CAP_OFFSET);
 	volatile u8 *registers;
 
-	*bytes = pci_device_read32(dev, capability + 12);
+	*bytes = pci_device_read32(dev, capability + CAP_LENGTH);
 	registers = pci_device_map(dev, bar, offset + *bytes);
 	return registers ? registers + offset : NULL;
 }
@@ -92,22 +58,22 @@ static int find_structures(struct virtio_pci *v)
 	const struct pci_device *dev = v->pci;
 	u32 capability = 0;
 
-	while ((capability = pci_device_capability(dev, CAPABILITY_VENDOR, capability))) {
-		u8 type = pci_device_read8(dev, capability + 3);
+	while ((capability = pci_device_capability(dev, VIRTIO_CAPABILITY, capability))) {
+		u8 type = pci_device_read8(dev, capability + CAP_TYPE);
 		u64 bytes;
 		volatile u8 *registers;
 
 		/* The first of each type counts (virtio 1.2 4.1.4.1). */
-		if (type == STRUCTURE_COMMON && !v->common) {
+		if (type == CAP_COMMON && !v->common) {
 			registers = map_structure(dev, capability, &bytes);
 			if (registers && bytes >= COMMON_BYTES)
 				v->common = registers;
-		} else if (type == STRUCTURE_NOTIFY && !v->notify) {
+		} else if (type == CAP_NOTIFY && !v->notify) {
 			v->notify = map_structure(dev, capability, &v->notify_bytes);
-			v->notify_multiplier = pci_device_read32(dev, capability + 16);
-		} else if (type == STRUCTURE_ISR && !v->isr) {
+			v->notify_multiplier = pci_device_read32(dev, capability + CAP_EXTRA);
+		} else if (type == CAP_ISR && !v->isr) {
 			v->isr = map_structure(dev, capability, &bytes);
-		} else if (type == STRUCTURE_DEVICE && !v->config) {
+		} else if (type == CAP_DEVICE && !v->config) {
 			v->config = map_structure(dev, capability, &bytes);
 			v->config_bytes = (u32)MIN(bytes, (u64)VIRTIO_CONFIG_BYTES);
 		}
@@ -140,8 +106,8 @@ int virtio_pci_start(struct virtio_pci *v, const struct pci_device *dev)
 	error = reset(v);
 	if (error)
 		return error;
-	v->common[COMMON_STATUS] = STATUS_ACKNOWLEDGE;
-	v->common[COMMON_STATUS] = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
+	v->common[COMMON_STATUS] = VIRTIO_ACKNOWLEDGE;
+	v->common[COMMON_STATUS] = VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER;
 	write32(v->common + COMMON_DEVICE_FEATURE_SELECT, 0);
 	v->offered = read32(v->common + COMMON_DEVICE_FEATURE);
 	write32(v->common + COMMON_DEVICE_FEATURE_SELECT, 1);
@@ -156,10 +122,10 @@ int virtio_pci_agree(struct virtio_pci *v, u64 features)
 	write32(v->common + COMMON_DRIVER_FEATURE, (u32)v->features);
 	write32(v->common + COMMON_DRIVER_FEATURE_SELECT, 1);
 	write32(v->common + COMMON_DRIVER_FEATURE, (u32)(v->features >> 32));
-	v->common[COMMON_STATUS] = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK;
-	if (read8(v->common + COMMON_STATUS) & STATUS_FEATURES_OK)
+	v->common[COMMON_STATUS] = VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_FEATURES_OK;
+	if (read8(v->common + COMMON_STATUS) & VIRTIO_FEATURES_OK)
 		return 0;
-	v->common[COMMON_STATUS] = STATUS_FAILED;
+	v->common[COMMON_STATUS] = VIRTIO_FAILED;
 	return trace_error(-E_NOSYS);
 }
 
@@ -188,7 +154,7 @@ int virtio_pci_queue_init(struct virtio_pci *v, struct virtio_pci_queue *q, u16 
 	write64(v->common + COMMON_QUEUE_DESC, page_hpa(q->ring.desc));
 	write64(v->common + COMMON_QUEUE_DRIVER, page_hpa(q->ring.avail_flags));
 	write64(v->common + COMMON_QUEUE_DEVICE, page_hpa(q->ring.used_flags));
-	write16(v->common + COMMON_QUEUE_VECTOR, msix ? 0 : VECTOR_NONE);
+	write16(v->common + COMMON_QUEUE_VECTOR, msix ? 0 : VIRTIO_NO_VECTOR);
 	if (msix && read16(v->common + COMMON_QUEUE_VECTOR) != 0)
 		return trace_error(-E_NOMEM);
 	vring_silence(&q->ring);
@@ -198,7 +164,7 @@ int virtio_pci_queue_init(struct virtio_pci *v, struct virtio_pci_queue *q, u16 
 
 void virtio_pci_ready(struct virtio_pci *v)
 {
-	v->common[COMMON_STATUS] = read8(v->common + COMMON_STATUS) | STATUS_DRIVER_OK;
+	v->common[COMMON_STATUS] = read8(v->common + COMMON_STATUS) | VIRTIO_DRIVER_OK;
 }
 
 void virtio_pci_reset(struct virtio_pci *v)

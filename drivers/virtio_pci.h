@@ -6,10 +6,8 @@
 #include "drivers/pci.h"
 #include "drivers/vring.h"
 #include "types.h"
+#include "virtio.h"
 
-#define VIRTIO_VENDOR 0x1af4
-#define VIRTIO_F_EVENT_IDX BIT(29)
-#define VIRTIO_F_VERSION_1 BIT(32)
 #define VIRTIO_CONFIG_BYTES 64 /* as much of a device's configuration as drivers look at */
 
 struct virtio_pci {

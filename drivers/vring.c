@@ -10,13 +10,9 @@
 #include "errors.h"
 #include "lib/log.h"
 
-#define DESC_DEVICE_WRITES 2
-#define AVAIL_NO_INTERRUPT 1
-#define USED_NO_NOTIFY 1
-
 static u32 avail_offset(u16 size)
 {
-	return size * (u32)sizeof(struct vring_desc);
+	return size * (u32)sizeof(struct virtio_descriptor);
 }
 
 static u32 used_offset(u16 size)
@@ -28,7 +24,7 @@ static u32 used_offset(u16 size)
 u32 vring_bytes(u16 size)
 {
 	/* flags, idx, ring, avail_event */
-	return used_offset(size) + 4 + size * (u32)sizeof(struct vring_used) + 2;
+	return used_offset(size) + 4 + size * (u32)sizeof(struct virtio_used) + 2;
 }
 
 void vring_init(struct vring *ring, void *memory, u16 size, bool event_idx)
@@ -48,20 +44,20 @@ void vring_init(struct vring *ring, void *memory, u16 size, bool event_idx)
 		.used_event = avail + 2 + size,
 		.used_flags = used,
 		.used_idx = used + 1,
-		.used_ring = (const struct vring_used *)(used + 2),
+		.used_ring = (const struct virtio_used *)(used + 2),
 		.avail_event = used + 2 + 4 * size,
 	};
 }
 
 void vring_post(struct vring *ring, u16 slot, u64 address, u32 bytes, bool device_writes)
 {
-	struct vring_desc *desc = &ring->desc[slot];
+	struct virtio_descriptor *desc = &ring->desc[slot];
 
 	assert(slot < ring->size && !vring_with_device(ring, slot));
 	bitmap_set(ring->with_device, slot);
 	desc->address = address;
 	desc->bytes = bytes;
-	desc->flags = device_writes ? DESC_DEVICE_WRITES : 0;
+	desc->flags = device_writes ? DESCRIPTOR_WRITE : 0;
 	desc->next = 0;
 	ring->avail_ring[ring->posted % ring->size] = slot;
 	ring->posted++;
@@ -90,7 +86,7 @@ int vring_take(struct vring *ring, u16 *slot, u32 *bytes)
 {
 	u16 idx = load_acquire(ring->used_idx);
 	u16 ready = (u16)(idx - ring->taken);
-	const struct vring_used *used;
+	const struct virtio_used *used;
 	u32 id;
 
 	if (!ready)

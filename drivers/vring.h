@@ -8,31 +8,18 @@
 
 #include "lib/bitmap.h"
 #include "types.h"
+#include "virtio.h"
 
 #define VRING_SIZE_MAX 256
-
-struct vring_desc {
-	u64 address;
-	u32 bytes;
-	u16 flags;
-	u16 next;
-};
-static_assert(sizeof(struct vring_desc) == 16, "virtio 1.2 2.7.5");
-
-struct vring_used {
-	u32 id;
-	u32 bytes;
-};
-static_assert(sizeof(struct vring_used) == 8, "virtio 1.2 2.7.8");
 
 struct vring {
 	u16 size; /* a power of two */
 	bool event_idx;
 	/* Shared with the device, which is not trusted: what it writes is read once and checked. */
-	struct vring_desc *desc;
+	struct virtio_descriptor *desc;
 	u16 *avail_flags, *avail_idx, *avail_ring, *used_event;
 	const u16 *used_flags, *used_idx, *avail_event;
-	const struct vring_used *used_ring;
+	const struct virtio_used *used_ring;
 	/* Ours. */
 	u16 posted;    /* ever posted; the device sees it at publish */
 	u16 published;

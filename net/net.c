@@ -128,11 +128,16 @@ static void check(void)
 	check_address();
 }
 
-/* Without a card: an address of our own, locally administered. */
-static void random_mac(u8 mac[6])
+/* The card's; without one, or if it has none, an address of our own, locally administered. */
+static void choose_mac(u8 mac[6])
 {
+	static const u8 zero[6];
 	u64 random = random_u64();
 
+	if (nic && memcmp(nic->mac, zero, 6) != 0) {
+		memcpy(mac, nic->mac, 6);
+		return;
+	}
 	memcpy(mac, &random, 6);
 	mac[0] = (u8)((mac[0] & ~1) | 2);
 }
@@ -149,19 +154,17 @@ int net_init(const struct net_config *config, char *why, size_t why_bytes)
 	pci_scan();
 	what_to_do = find_nic(config, mtu);
 	if (nic) {
-		memcpy(mac, nic->mac, 6);
 		if (nic->port.mtu < mtu)
 			log_warn("net: an MTU of %u was asked for, %s can do %u", mtu, nic_name, nic->port.mtu);
 		mtu = nic->port.mtu;
 		error = net_switch_add(&nic->port);
 		if (error)
 			return error;
-	} else {
-		random_mac(mac);
-		if (what_to_do)
-			str_format(why, why_bytes, "%s: %s; guests here reach each other and this host",
-				   nic_name + strlen(NO_NIC), what_to_do);
+	} else if (what_to_do) {
+		str_format(why, why_bytes, "%s: %s; guests here reach each other and this host",
+			   nic_name + strlen(NO_NIC), what_to_do);
 	}
+	choose_mac(mac);
 	error = lwip_port_init(config, mac, mtu);
 	if (error)
 		return error;

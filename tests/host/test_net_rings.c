@@ -34,9 +34,9 @@ static int teardown(void **state)
 /* The device's side. */
 static void device_uses(u16 at, u32 id, u32 bytes)
 {
-	struct vring_used *used = (struct vring_used *)ring.used_ring;
+	struct virtio_used *used = (struct virtio_used *)ring.used_ring;
 
-	used[at % SIZE] = (struct vring_used){ id, bytes };
+	used[at % SIZE] = (struct virtio_used){ id, bytes };
 	*(u16 *)ring.used_idx = (u16)(at + 1);
 }
 
