@@ -157,40 +157,25 @@ static void acpi_pm_reset(struct device *dev)
 	update(pm);
 }
 
-static void acpi_pm_save(struct device *dev, void *state)
+static int acpi_pm_check(struct device *dev, const void *state)
 {
-	memcpy(state, &container_of(dev, struct acpi_pm, dev)->s, sizeof(struct acpi_pm_state));
-}
-
-static int acpi_pm_check(struct device *dev, const void *state, u32 bytes)
-{
-	struct acpi_pm_state s;
+	const struct acpi_pm_state *s = state;
 
 	(void)dev;
-	if (bytes != sizeof(s))
-		return trace_error(-E_INVAL);
-	memcpy(&s, state, sizeof(s));
-	if ((s.status & ~STATUS_BITS) || (s.enable & ~ENABLE_BITS) || (s.control & ~CONTROL_BITS))
+	if ((s->status & ~STATUS_BITS) || (s->enable & ~ENABLE_BITS) || (s->control & ~CONTROL_BITS))
 		return trace_error(-E_INVAL);
 	return 0;
-}
-
-static void acpi_pm_load(struct device *dev, const void *state)
-{
-	memcpy(&container_of(dev, struct acpi_pm, dev)->s, state, sizeof(struct acpi_pm_state));
 }
 
 static const struct device_ops acpi_pm_ops = {
 	.name = "acpi_pm",
 	.type = DEVICE_ACPI_PM,
 	.version = 1,
-	.state_bytes = sizeof(struct acpi_pm_state),
+	DEVICE_STATE(struct acpi_pm, s),
 	.pause = acpi_pm_pause,
 	.resume = acpi_pm_resume,
 	.reset = acpi_pm_reset,
-	.save = acpi_pm_save,
 	.check = acpi_pm_check,
-	.load = acpi_pm_load,
 };
 
 void acpi_pm_init(struct acpi_pm *pm, struct vm *vm)

@@ -136,24 +136,16 @@ static void ioapic_reset(struct device *dev)
 		ioapic->s.redirection[pin] = IOAPIC_MASKED;
 }
 
-static void ioapic_save(struct device *dev, void *state)
-{
-	memcpy(state, &container_of(dev, struct ioapic, dev)->s, sizeof(struct ioapic_state));
-}
-
-static int ioapic_check(struct device *dev, const void *state, u32 bytes)
+static int ioapic_check(struct device *dev, const void *state)
 {
 	static const u8 zero[sizeof(((struct ioapic_state *)0)->reserved)];
-	struct ioapic_state s;
+	const struct ioapic_state *s = state;
 
 	(void)dev;
-	if (bytes != sizeof(s))
-		return trace_error(-E_INVAL);
-	memcpy(&s, state, sizeof(s));
-	if ((s.lines & ~(u32)(BIT(IOAPIC_PINS) - 1)) || s.id > 0xf || memcmp(s.reserved, zero, sizeof(zero)))
+	if ((s->lines & ~(u32)(BIT(IOAPIC_PINS) - 1)) || s->id > 0xf || memcmp(s->reserved, zero, sizeof(zero)))
 		return trace_error(-E_INVAL);
 	for (u32 pin = 0; pin < IOAPIC_PINS; pin++) {
-		u64 entry = s.redirection[pin];
+		u64 entry = s->redirection[pin];
 
 		if ((entry & ~ENTRY_BITS) || ((entry & IOAPIC_REMOTE_IRR) && !(entry & IOAPIC_LEVEL)))
 			return trace_error(-E_INVAL);
@@ -161,21 +153,14 @@ static int ioapic_check(struct device *dev, const void *state, u32 bytes)
 	return 0;
 }
 
-static void ioapic_load(struct device *dev, const void *state)
-{
-	memcpy(&container_of(dev, struct ioapic, dev)->s, state, sizeof(struct ioapic_state));
-}
-
 /* The line states came along, so a level that rises with its device's resume is none. */
 static const struct device_ops ioapic_ops = {
 	.name = "ioapic",
 	.type = DEVICE_IOAPIC,
 	.version = 1,
-	.state_bytes = sizeof(struct ioapic_state),
+	DEVICE_STATE(struct ioapic, s),
 	.reset = ioapic_reset,
-	.save = ioapic_save,
 	.check = ioapic_check,
-	.load = ioapic_load,
 };
 
 void ioapic_init(struct ioapic *ioapic, struct vm *vm)

@@ -50,11 +50,6 @@ static void lapic_resume(struct device *dev)
 	lapic_timer_arm(container_of(dev, struct lapic, dev));
 }
 
-static void lapic_save(struct device *dev, void *state)
-{
-	memcpy(state, &container_of(dev, struct lapic, dev)->s, sizeof(struct lapic_state));
-}
-
 static bool base_valid(const struct device *dev, u64 base)
 {
 	u64 mode = base & (APIC_BASE_EN | APIC_BASE_EXTD);
@@ -76,26 +71,23 @@ static bool lvts_valid(const struct lapic_state *s)
 	return true;
 }
 
-static int lapic_check(struct device *dev, const void *state, u32 bytes)
+static int lapic_check(struct device *dev, const void *state)
 {
-	struct lapic_state s;
+	const struct lapic_state *s = state;
 	u32 esr_bits = LAPIC_ESR_SEND_VECTOR | LAPIC_ESR_RECEIVE_VECTOR | LAPIC_ESR_REGISTER;
 
-	if (bytes != sizeof(s))
-		return trace_error(-E_INVAL);
-	memcpy(&s, state, sizeof(s));
-	if (!base_valid(dev, s.apic_base) || !lvts_valid(&s))
+	if (!base_valid(dev, s->apic_base) || !lvts_valid(s))
 		return trace_error(-E_INVAL);
 	/* Vectors 0-15 do not exist. */
-	if ((s.irr[0] | s.isr[0]) & 0xffff)
+	if ((s->irr[0] | s->isr[0]) & 0xffff)
 		return trace_error(-E_INVAL);
-	if (s.timer_deadline_ns > CLOCK_NS_MAX || (s.timer_divide & ~0xbu))
+	if (s->timer_deadline_ns > CLOCK_NS_MAX || (s->timer_divide & ~0xbu))
 		return trace_error(-E_INVAL);
-	if (s.tpr > 0xff || (s.svr & ~0x3ffu) || (s.dfr & 0x0fffffff) != 0x0fffffff)
+	if (s->tpr > 0xff || (s->svr & ~0x3ffu) || (s->dfr & 0x0fffffff) != 0x0fffffff)
 		return trace_error(-E_INVAL);
-	if ((s.esr | s.errors) & ~esr_bits)
+	if ((s->esr | s->errors) & ~esr_bits)
 		return trace_error(-E_INVAL);
-	if ((s.icr & ~0xccfffu) || s.nmi > 1 || s.reserved)
+	if ((s->icr & ~0xccfffu) || s->nmi > 1 || s->reserved)
 		return trace_error(-E_INVAL);
 	return 0;
 }
@@ -112,11 +104,10 @@ static const struct device_ops lapic_ops = {
 	.name = "lapic",
 	.type = DEVICE_LAPIC,
 	.version = 1,
-	.state_bytes = sizeof(struct lapic_state),
+	DEVICE_STATE(struct lapic, s),
 	.pause = lapic_pause,
 	.resume = lapic_resume,
 	.reset = lapic_reset,
-	.save = lapic_save,
 	.check = lapic_check,
 	.load = lapic_load,
 };

@@ -156,12 +156,10 @@ static void host_save(struct device *dev, void *data)
 	state->reset_control = host->reset_control;
 }
 
-static int host_check(struct device *dev, const void *data, u32 bytes)
+static int host_check(struct device *dev, const void *data)
 {
 	const struct pci_host_state *state = data;
 
-	if (bytes != sizeof(*state))
-		return trace_error(-E_INVAL);
 	if (state->reset_control & ~(BIT(1) | RESET_CPU))
 		return trace_error(-E_INVAL);
 	if (state->reserved[0] || state->reserved[1] || state->reserved[2])

@@ -336,11 +336,6 @@ static void pic_resume(struct device *dev)
 	update(pic);
 }
 
-static void pic_save(struct device *dev, void *state)
-{
-	memcpy(state, &container_of(dev, struct pic, dev)->s, sizeof(struct pic_state));
-}
-
 static bool chip_valid(const struct pic_chip *chip, u32 index)
 {
 	if ((chip->base & 7) || (chip->elcr & ~elcr_bits[index]) || chip->lowest > 7)
@@ -351,34 +346,24 @@ static bool chip_valid(const struct pic_chip *chip, u32 index)
 	       chip->special_mask <= 1 && chip->special_nested <= 1 && chip->read_isr <= 1 && chip->poll <= 1;
 }
 
-static int pic_check(struct device *dev, const void *state, u32 bytes)
+static int pic_check(struct device *dev, const void *state)
 {
-	struct pic_state s;
+	const struct pic_state *s = state;
 
 	(void)dev;
-	if (bytes != sizeof(s))
-		return trace_error(-E_INVAL);
-	memcpy(&s, state, sizeof(s));
-	if (!chip_valid(&s.chip[0], 0) || !chip_valid(&s.chip[1], 1))
+	if (!chip_valid(&s->chip[0], 0) || !chip_valid(&s->chip[1], 1))
 		return trace_error(-E_INVAL);
 	return 0;
-}
-
-static void pic_load(struct device *dev, const void *state)
-{
-	memcpy(&container_of(dev, struct pic, dev)->s, state, sizeof(struct pic_state));
 }
 
 static const struct device_ops pic_ops = {
 	.name = "pic",
 	.type = DEVICE_PIC,
 	.version = 1,
-	.state_bytes = sizeof(struct pic_state),
+	DEVICE_STATE(struct pic, s),
 	.resume = pic_resume,
 	.reset = pic_reset,
-	.save = pic_save,
 	.check = pic_check,
-	.load = pic_load,
 };
 
 void pic_init(struct pic *pic, struct vm *vm)

@@ -221,11 +221,6 @@ static void pit_reset(struct device *dev)
 	}
 }
 
-static void pit_save(struct device *dev, void *state)
-{
-	memcpy(state, &container_of(dev, struct pit, dev)->s, sizeof(struct pit_state));
-}
-
 static bool channel_valid(const struct pit_channel *ch)
 {
 	static const u8 zero[sizeof(ch->reserved)];
@@ -239,43 +234,33 @@ static bool channel_valid(const struct pit_channel *ch)
 	return memcmp(ch->reserved, zero, sizeof(zero)) == 0;
 }
 
-static int pit_check(struct device *dev, const void *state, u32 bytes)
+static int pit_check(struct device *dev, const void *state)
 {
 	static const u8 zero[sizeof(((struct pit_state *)0)->reserved)];
-	struct pit_state s;
+	const struct pit_state *s = state;
 
 	(void)dev;
-	if (bytes != sizeof(s))
-		return trace_error(-E_INVAL);
-	memcpy(&s, state, sizeof(s));
 	for (u32 i = 0; i < PIT_CHANNELS; i++) {
-		if (!channel_valid(&s.channel[i]))
+		if (!channel_valid(&s->channel[i]))
 			return trace_error(-E_INVAL);
 	}
 	/* The gates of 0 and 1 are wired high, that of 2 to port 0x61. */
-	if (!s.channel[0].gate || !s.channel[1].gate || s.channel[2].gate != (s.speaker & SPEAKER_GATE))
+	if (!s->channel[0].gate || !s->channel[1].gate || s->channel[2].gate != (s->speaker & SPEAKER_GATE))
 		return trace_error(-E_INVAL);
-	if ((s.speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || s.edge_awaited > 1 || memcmp(s.reserved, zero, sizeof(zero)))
+	if ((s->speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || s->edge_awaited > 1 || memcmp(s->reserved, zero, sizeof(zero)))
 		return trace_error(-E_INVAL);
 	return 0;
-}
-
-static void pit_load(struct device *dev, const void *state)
-{
-	memcpy(&container_of(dev, struct pit, dev)->s, state, sizeof(struct pit_state));
 }
 
 static const struct device_ops pit_ops = {
 	.name = "pit",
 	.type = DEVICE_PIT,
 	.version = 2,
-	.state_bytes = sizeof(struct pit_state),
+	DEVICE_STATE(struct pit, s),
 	.pause = pit_pause,
 	.resume = pit_resume,
 	.reset = pit_reset,
-	.save = pit_save,
 	.check = pit_check,
-	.load = pit_load,
 };
 
 void pit_init(struct pit *pit, struct vm *vm)

@@ -235,45 +235,30 @@ static void rtc_reset(struct device *dev)
 	update(rtc, now);
 }
 
-static void rtc_save(struct device *dev, void *state)
-{
-	memcpy(state, &container_of(dev, struct rtc, dev)->s, sizeof(struct rtc_state));
-}
-
-static int rtc_check(struct device *dev, const void *state, u32 bytes)
+static int rtc_check(struct device *dev, const void *state)
 {
 	static const u8 zero[sizeof(((struct rtc_state *)0)->reserved)];
-	struct rtc_state s;
+	const struct rtc_state *s = state;
 
 	(void)dev;
-	if (bytes != sizeof(s))
+	if (s->offset_ns > (s64)CLOCK_NS_MAX || s->offset_ns < -(s64)CLOCK_NS_MAX || s->seen_ns > CLOCK_NS_MAX)
 		return trace_error(-E_INVAL);
-	memcpy(&s, state, sizeof(s));
-	if (s.offset_ns > (s64)CLOCK_NS_MAX || s.offset_ns < -(s64)CLOCK_NS_MAX || s.seen_ns > CLOCK_NS_MAX)
+	if (s->index >= RTC_BYTES || (s->cmos[RTC_A] & ~A_WRITABLE) || (s->cmos[RTC_C] & ~(C_FLAGS | C_IRQF)))
 		return trace_error(-E_INVAL);
-	if (s.index >= RTC_BYTES || (s.cmos[RTC_A] & ~A_WRITABLE) || (s.cmos[RTC_C] & ~(C_FLAGS | C_IRQF)))
-		return trace_error(-E_INVAL);
-	if (memcmp(s.reserved, zero, sizeof(zero)))
+	if (memcmp(s->reserved, zero, sizeof(zero)))
 		return trace_error(-E_INVAL);
 	return 0;
-}
-
-static void rtc_load(struct device *dev, const void *state)
-{
-	memcpy(&container_of(dev, struct rtc, dev)->s, state, sizeof(struct rtc_state));
 }
 
 static const struct device_ops rtc_ops = {
 	.name = "rtc",
 	.type = DEVICE_RTC,
 	.version = 1,
-	.state_bytes = sizeof(struct rtc_state),
+	DEVICE_STATE(struct rtc, s),
 	.pause = rtc_pause,
 	.resume = rtc_resume,
 	.reset = rtc_reset,
-	.save = rtc_save,
 	.check = rtc_check,
-	.load = rtc_load,
 };
 
 void rtc_init(struct rtc *rtc, struct vm *vm)

@@ -277,44 +277,29 @@ static void uart_reset(struct device *dev)
 	update(uart);
 }
 
-static void uart_save(struct device *dev, void *state)
-{
-	memcpy(state, &container_of(dev, struct uart, dev)->s, sizeof(struct uart_state));
-}
-
-static int uart_check(struct device *dev, const void *state, u32 bytes)
+static int uart_check(struct device *dev, const void *state)
 {
 	static const u8 zero[sizeof(((struct uart_state *)0)->reserved)];
-	struct uart_state s;
+	const struct uart_state *s = state;
 
 	(void)dev;
-	if (bytes != sizeof(s))
+	if (s->rx_count > UART_FIFO_BYTES || (!(s->fcr & FCR_ENABLE) && (s->fcr || s->rx_count > 1)))
 		return trace_error(-E_INVAL);
-	memcpy(&s, state, sizeof(s));
-	if (s.rx_count > UART_FIFO_BYTES || (!(s.fcr & FCR_ENABLE) && (s.fcr || s.rx_count > 1)))
+	if ((s->ier & ~IER_BITS) || (s->fcr & ~FCR_BITS) || (s->mcr & ~MCR_BITS) || s->thre > 1 || s->overrun > 1)
 		return trace_error(-E_INVAL);
-	if ((s.ier & ~IER_BITS) || (s.fcr & ~FCR_BITS) || (s.mcr & ~MCR_BITS) || s.thre > 1 || s.overrun > 1)
-		return trace_error(-E_INVAL);
-	if (memcmp(s.reserved, zero, sizeof(zero)))
+	if (memcmp(s->reserved, zero, sizeof(zero)))
 		return trace_error(-E_INVAL);
 	return 0;
-}
-
-static void uart_load(struct device *dev, const void *state)
-{
-	memcpy(&container_of(dev, struct uart, dev)->s, state, sizeof(struct uart_state));
 }
 
 static const struct device_ops uart_ops = {
 	.name = "uart",
 	.type = DEVICE_UART,
 	.version = 1,
-	.state_bytes = sizeof(struct uart_state),
+	DEVICE_STATE(struct uart, s),
 	.resume = uart_resume,
 	.reset = uart_reset,
-	.save = uart_save,
 	.check = uart_check,
-	.load = uart_load,
 };
 
 void uart_init(struct uart *uart, struct vm *vm)

@@ -146,13 +146,11 @@ static void net_save(struct device *dev, void *data)
 	memcpy(state->multicast, net->multicast, net->multicast_count * sizeof(net->multicast[0]));
 }
 
-static int net_check(struct device *dev, const void *data, u32 bytes)
+static int net_check(struct device *dev, const void *data)
 {
 	const struct virtio_net *net = net_of_device(dev);
 	const struct virtio_net_state *state = data;
 
-	if (bytes != sizeof(*state))
-		return trace_error(-E_INVAL);
 	if (memcmp(state->mac, net->mac, sizeof(state->mac)))
 		return trace_error(-E_INVAL);
 	if (!(state->status & NET_STATUS_LINK_UP) || (state->status & ~(NET_STATUS_LINK_UP | NET_STATUS_ANNOUNCE)))

@@ -115,10 +115,8 @@ static void rng_save(struct device *dev, void *state)
 	virtio_device_save(&rng_of(dev)->virtio, state);
 }
 
-static int rng_check(struct device *dev, const void *state, u32 bytes)
+static int rng_check(struct device *dev, const void *state)
 {
-	if (bytes != sizeof(struct virtio_device_state))
-		return trace_error(-E_INVAL);
 	return virtio_device_check(&rng_of(dev)->virtio, state);
 }
 

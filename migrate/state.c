@@ -90,7 +90,7 @@ static size_t save_device(struct stream *s, struct device *dev, u8 *record)
 
 	*head = describe(dev);
 	memset(head + 1, 0, dev->ops->state_bytes);
-	dev->ops->save(dev, head + 1);
+	device_save(dev, head + 1);
 	return record_seal(s, record, RECORD_DEVICE, (u32)sizeof(*head) + dev->ops->state_bytes);
 }
 

@@ -113,7 +113,7 @@ static int check_device(const struct wire_device *head, u32 bytes, struct vm *vm
 		return say(-E_PROTO, why, why_bytes,
 			   "the DEVICE record of %s %u has another version or length than announced",
 			     dev->ops->name, head->instance);
-	if (dev->ops->check(dev, head + 1, head->state_bytes))
+	if (device_check(dev, head + 1, head->state_bytes))
 		return say(-E_PROTO, why, why_bytes, "the state of %s %u is not valid", dev->ops->name,
 			   head->instance);
 	return 0;
@@ -213,7 +213,7 @@ static void load_device(const struct wire_device *head, struct vm *vm)
 {
 	struct device *dev = device_find(vm, head->type, head->instance);
 
-	dev->ops->load(dev, head + 1);
+	device_load(dev, head + 1);
 }
 
 static void load_console(const struct wire_console *head, struct vm *vm)

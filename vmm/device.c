@@ -4,6 +4,9 @@
  */
 #include "vmm/device.h"
 
+#include "errors.h"
+#include "lib/log.h"
+#include "lib/string.h"
 #include "vmm/vm.h"
 
 void device_add(struct vm *vm, struct device *dev, const struct device_ops *ops, u16 instance)
@@ -26,6 +29,27 @@ struct device *device_find(struct vm *vm, u16 type, u16 instance)
 		if (dev->ops->type == type && dev->instance == instance)
 			return dev;
 	return NULL;
+}
+
+void device_save(struct device *dev, void *state)
+{
+	if (dev->ops->save)
+		dev->ops->save(dev, state);
+	else
+		memcpy(state, (u8 *)dev + dev->ops->state_offset, dev->ops->state_bytes);
+}
+
+int device_check(struct device *dev, const void *state, u32 bytes)
+{
+	return bytes == dev->ops->state_bytes ? dev->ops->check(dev, state) : trace_error(-E_INVAL);
+}
+
+void device_load(struct device *dev, const void *state)
+{
+	if (dev->ops->load)
+		dev->ops->load(dev, state);
+	else
+		memcpy((u8 *)dev + dev->ops->state_offset, state, dev->ops->state_bytes);
 }
 
 void devices_pause(struct vm *vm)

@@ -32,18 +32,25 @@ struct device_ops {
 	u16 type;
 	u16 version;
 	u32 state_bytes;
+	u32 state_offset; /* from the struct device on */
 	/* Called with vm->lock held. The guest's vCPUs are out of the guest. NULL: nothing to do. */
 	void (*pause)(struct device *dev);   /* from here no guest memory is touched */
 	void (*resume)(struct device *dev);  /* timers armed again, lines driven again */
 	void (*reset)(struct device *dev);   /* as at power-on (guest reboot) */
+	int (*check)(struct device *dev, const void *state); /* of state_bytes: can it be loaded? -E_INVAL */
+	/* NULL: the struct that DEVICE_STATE() names is copied. */
 	void (*save)(struct device *dev, void *state);
-	int (*check)(struct device *dev, const void *state, u32 bytes); /* -E_INVAL */
 	void (*load)(struct device *dev, const void *state);
 	/* On the service CPU, vm->lock held, after vm_doorbell(); true if there is more to do. */
 	bool (*service)(struct device *dev);
 	void (*announce)(struct device *dev); /* the segment is to hear (again) where the guest is */
 	void (*fini)(struct device *dev);
 };
+
+/* For device_ops: the state is this member of the device's own struct, as it is. */
+#define DEVICE_STATE(type, member)                                        \
+	.state_bytes = sizeof(((type *)0)->member),                       \
+	.state_offset = (u32)(offsetof(type, member) - offsetof(type, dev))
 
 /* Embedded in each device's own struct (container_of). */
 struct device {
@@ -64,6 +71,10 @@ void devices_pause(struct vm *vm);
 void devices_resume(struct vm *vm);
 void devices_reset(struct vm *vm);
 void devices_announce(struct vm *vm);
+/* Its state, for the stream: aligned to 8. Nothing is loaded that check did not pass. vm->lock held. */
+void device_save(struct device *dev, void *state);
+int must_check device_check(struct device *dev, const void *state, u32 bytes);
+void device_load(struct device *dev, const void *state);
 struct device *device_find(struct vm *vm, u16 type, u16 instance);
 
 #endif

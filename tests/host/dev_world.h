@@ -214,10 +214,10 @@ static inline struct world *world_move(struct world *from)
 	for (src = from->vm.devices; src; src = src->next, dst = dst->next) {
 		u8 *state = malloc(src->ops->state_bytes);
 
-		src->ops->save(src, state);
+		device_save(src, state);
 		assert_ptr_equal(src->ops, dst->ops);
-		assert_int_equal(dst->ops->check(dst, state, src->ops->state_bytes), 0);
-		dst->ops->load(dst, state);
+		assert_int_equal(device_check(dst, state, src->ops->state_bytes), 0);
+		device_load(dst, state);
 		free(state);
 	}
 	devices_resume(&to->vm);

@@ -234,15 +234,15 @@ static void test_states(void **state)
 			u32 bytes = dev->ops->state_bytes;
 			u8 *data = malloc(bytes);
 
-			dev->ops->save(dev, data);
-			assert_int_equal(dev->ops->check(dev, data, bytes), 0);
-			assert_int_equal(dev->ops->check(dev, data, bytes - 1), -E_INVAL);
+			device_save(dev, data);
+			assert_int_equal(device_check(dev, data, bytes), 0);
+			assert_int_equal(device_check(dev, data, bytes - 1), -E_INVAL);
 			for (u32 i = 0; i < bytes && run % 3 == 0; i++)
 				data[i] = (u8)rnd();
 			for (u32 i = 0; i < 1 + rnd() % 4 && run % 3; i++)
 				data[rnd() % bytes] ^= (u8)BIT(rnd() % 8);
-			if (dev->ops->check(dev, data, bytes) == 0) {
-				dev->ops->load(dev, data);
+			if (device_check(dev, data, bytes) == 0) {
+				device_load(dev, data);
 				taken++;
 			}
 			free(data);

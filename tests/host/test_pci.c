@@ -336,9 +336,9 @@ static void test_check(void **state)
 		u8 *saved = malloc(bytes);
 		u8 *bad = malloc(bytes);
 
-		dev->ops->save(dev, saved);
-		assert_int_equal(dev->ops->check(dev, saved, bytes), 0);
-		assert_int_equal(dev->ops->check(dev, saved, bytes - 1), -E_INVAL);
+		device_save(dev, saved);
+		assert_int_equal(device_check(dev, saved, bytes), 0);
+		assert_int_equal(device_check(dev, saved, bytes - 1), -E_INVAL);
 		for (u32 i = 0; i < 20000; i++) {
 			memcpy(bad, saved, bytes);
 			for (u32 n = 0; n <= i % 3; n++) {
@@ -346,17 +346,17 @@ static void test_check(void **state)
 
 				bad[r % bytes] ^= (u8)(1u << (r >> 32) % 8);
 			}
-			if (dev->ops->check(dev, bad, bytes)) {
+			if (device_check(dev, bad, bytes)) {
 				refused++;
 				continue;
 			}
 			taken++;
-			dev->ops->load(dev, bad);
+			device_load(dev, bad);
 			check_buses(vm);
-			dev->ops->save(dev, bad);
-			assert_int_equal(dev->ops->check(dev, bad, bytes), 0);
+			device_save(dev, bad);
+			assert_int_equal(device_check(dev, bad, bytes), 0);
 		}
-		dev->ops->load(dev, saved);
+		device_load(dev, saved);
 		free(saved);
 		free(bad);
 	}

@@ -721,13 +721,13 @@ static void test_state_refused(void **state)
 
 	(void)state;
 	start(FEATURES);
-	dev->ops->save(dev, &saved);
-	assert_int_equal(dev->ops->check(dev, &saved, sizeof(saved)), 0);
+	device_save(dev, &saved);
+	assert_int_equal(device_check(dev, &saved, sizeof(saved)), 0);
 #define REFUSED(change)                                                                \
 	do {                                                                           \
 		bad = saved;                                                           \
 		change;                                                                \
-		assert_int_equal(dev->ops->check(dev, &bad, sizeof(bad)), -E_INVAL);   \
+		assert_int_equal(device_check(dev, &bad, sizeof(bad)), -E_INVAL);   \
 	} while (0)
 	REFUSED(bad.mac[5]++);
 	REFUSED(bad.status = 0);
@@ -765,7 +765,7 @@ static void test_state_random(void **state)
 	start(FEATURES);
 	post(0, 8, 2048);
 	frame_fill(data, own, other, sizeof(data));
-	dev->ops->save(dev, &saved);
+	device_save(dev, &saved);
 	for (u32 i = 0; i < 30000; i++) {
 		bad = saved;
 		for (u32 n = 0; n <= i % 4; n++) {
@@ -775,20 +775,20 @@ static void test_state_random(void **state)
 
 			((u8 *)&bad)[from + (r & 0xffff) % (sizeof(bad) - from)] ^= (u8)(1u << (r >> 32) % 8);
 		}
-		if (dev->ops->check(dev, &bad, sizeof(bad)))
+		if (device_check(dev, &bad, sizeof(bad)))
 			continue;
 		taken++;
 		bed_pause(vm);
-		dev->ops->load(dev, &bad);
+		device_load(dev, &bad);
 		bed_resume(vm);
 		(void)deliver(data, sizeof(data));
 		bed_service(vm);
 		bed_pause(vm);
-		dev->ops->save(dev, &bad);
-		assert_int_equal(dev->ops->check(dev, &bad, sizeof(bad)), 0);
+		device_save(dev, &bad);
+		assert_int_equal(device_check(dev, &bad, sizeof(bad)), 0);
 	}
 	assert_true(taken > 3000);
-	dev->ops->load(dev, &saved);
+	device_load(dev, &saved);
 	bed_resume(vm);
 	bed_service(vm);
 }

@@ -145,10 +145,10 @@ static inline void bed_move(struct vm *from, struct vm *to)
 
 		assert_non_null(peer);
 		peer->paused = true;
-		dev->ops->save(dev, state);
-		assert_int_equal(peer->ops->check(peer, state, dev->ops->state_bytes), 0);
-		peer->ops->load(peer, state);
-		peer->ops->save(peer, again);
+		device_save(dev, state);
+		assert_int_equal(device_check(peer, state, dev->ops->state_bytes), 0);
+		device_load(peer, state);
+		device_save(peer, again);
 		assert_memory_equal(state, again, dev->ops->state_bytes);
 		free(state);
 		free(again);
