@@ -176,22 +176,15 @@ static void panic_sink(const char *text, size_t len)
 	framebuffer_write(text, len);
 }
 
-static u64 sooner(u64 a, u64 b)
-{
-	if (!a || !b)
-		return a | b;
-	return MIN(a, b);
-}
-
 static u64 service_deadline(void)
 {
 	u64 next = net_next_deadline();
 
-	next = sooner(next, serial_next_deadline());
-	next = sooner(next, console_next_deadline());
-	next = sooner(next, migrate_next_deadline());
+	next = deadline_sooner(next, serial_next_deadline());
+	next = deadline_sooner(next, console_next_deadline());
+	next = deadline_sooner(next, migrate_next_deadline());
 	if (cpu_count() == 1)
-		next = sooner(next, sched_next_deadline());
+		next = deadline_sooner(next, sched_next_deadline());
 	return next;
 }
 

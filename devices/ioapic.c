@@ -138,11 +138,10 @@ static void ioapic_reset(struct device *dev)
 
 static int ioapic_check(struct device *dev, const void *state)
 {
-	static const u8 zero[sizeof(((struct ioapic_state *)0)->reserved)];
 	const struct ioapic_state *s = state;
 
 	(void)dev;
-	if ((s->lines & ~(u32)(BIT(IOAPIC_PINS) - 1)) || s->id > 0xf || memcmp(s->reserved, zero, sizeof(zero)))
+	if ((s->lines & ~(u32)(BIT(IOAPIC_PINS) - 1)) || s->id > 0xf || !mem_is_zero(s->reserved, sizeof(s->reserved)))
 		return trace_error(-E_INVAL);
 	for (u32 pin = 0; pin < IOAPIC_PINS; pin++) {
 		u64 entry = s->redirection[pin];

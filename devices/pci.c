@@ -12,9 +12,8 @@
 #include "mm/pages.h"
 #include "vmm/vm.h"
 
-#define CONFIG_PORTS 0xcf8
+#define CONFIG_PORTS PCI_CONFIG_ADDRESS_PORT
 #define CONFIG_PORTS_BYTES 8
-#define CONFIG_ENABLE BIT(31)
 #define ECAM_BYTES MIB(1)
 #define ECAM_CONFIG_BYTES 4096
 #define RESET_CPU BIT(2)
@@ -105,7 +104,7 @@ static void data_port_access(struct pci_host *host, u32 lane, unsigned int size,
 	u32 address = host->address;
 	struct pci_function *function = NULL;
 
-	if (address & CONFIG_ENABLE)
+	if (address & PCI_CONFIG_ENABLE)
 		function = host_function(host, (address >> 16) & 0xff, (address >> 11) & 31, (address >> 8) & 7);
 	if (write)
 		config_write(function, (address & 0xfc) + lane, size, (u32)*value);
@@ -162,7 +161,7 @@ static int host_check(struct device *dev, const void *data)
 
 	if (state->reset_control & ~(BIT(1) | RESET_CPU))
 		return trace_error(-E_INVAL);
-	if (state->reserved[0] || state->reserved[1] || state->reserved[2])
+	if (!mem_is_zero(state->reserved, sizeof(state->reserved)))
 		return trace_error(-E_INVAL);
 	return pci_function_check(&host_of(dev)->bridge, &state->bridge);
 }

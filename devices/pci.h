@@ -7,40 +7,15 @@
 #ifndef DEVICES_PCI_H
 #define DEVICES_PCI_H
 
+#include "pci_regs.h"
 #include "types.h"
 #include "vmm/board.h"
 #include "vmm/device.h"
 #include "vmm/io_bus.h"
 
 #define PCI_SLOTS_MAX 16
-#define PCI_CONFIG_BYTES 256
 #define PCI_BARS 2
 #define PCI_MSIX_MAX 4 /* vectors of one function */
-
-/* Offsets in the type 0 header (PCI 3.0 6.1). */
-enum pci_register {
-	PCI_VENDOR_ID = 0x00,
-	PCI_DEVICE_ID = 0x02,
-	PCI_COMMAND = 0x04,
-	PCI_STATUS = 0x06,
-	PCI_REVISION = 0x08,
-	PCI_CLASS = 0x09,
-	PCI_HEADER_TYPE = 0x0e,
-	PCI_BAR0 = 0x10,
-	PCI_SUBSYSTEM_VENDOR = 0x2c,
-	PCI_SUBSYSTEM_ID = 0x2e,
-	PCI_CAPABILITIES = 0x34,
-	PCI_INTERRUPT_LINE = 0x3c,
-	PCI_INTERRUPT_PIN = 0x3d,
-};
-
-enum pci_command {
-	PCI_COMMAND_MEMORY = BIT(1),
-	PCI_COMMAND_MASTER = BIT(2),
-	PCI_COMMAND_INTX_DISABLE = BIT(10),
-};
-
-enum pci_status { PCI_STATUS_INTX = BIT(3), PCI_STATUS_CAPABILITIES = BIT(4) };
 
 struct pci_function;
 

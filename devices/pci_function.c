@@ -271,8 +271,6 @@ void pci_function_save(const struct pci_function *function, struct pci_function_
 
 int pci_function_check(const struct pci_function *function, const struct pci_function_state *state)
 {
-	static const u8 zero[sizeof(state->reserved)];
-
 	/* What no guest can write must be what we have: identity, BAR sizes, capabilities. */
 	for (u32 i = 0; i < PCI_CONFIG_BYTES; i++) {
 		if ((state->config[i] ^ function->reset[i]) & ~function->writable[i])
@@ -290,7 +288,7 @@ int pci_function_check(const struct pci_function *function, const struct pci_fun
 		return trace_error(-E_INVAL);
 	if (state->intx_asserted > (function->config[PCI_INTERRUPT_PIN] ? 1 : 0))
 		return trace_error(-E_INVAL);
-	return memcmp(state->reserved, zero, sizeof(zero)) ? trace_error(-E_INVAL) : 0;
+	return mem_is_zero(state->reserved, sizeof(state->reserved)) ? 0 : trace_error(-E_INVAL);
 }
 
 void pci_function_load(struct pci_function *function, const struct pci_function_state *state)

@@ -9,45 +9,34 @@
 #include "vmm/irqchip.h"
 #include "vmm/vm.h"
 
-#define CAPABILITY_MSIX 0x11
-#define CAPABILITY_BYTES 12
-#define CONTROL_ENABLE BIT(15)
-#define CONTROL_MASK_ALL BIT(14)
-#define ENTRY_MASKED BIT(0)
-#define ENTRY_BYTES 16
 #define BAR_BYTES 0x1000
 #define PENDING_OFFSET 0x800
-
-/* Interrupt messages go to this megabyte (SDM 3 11.11.1); what is sent elsewhere would be a write to memory. */
-#define MESSAGE_BASE 0xfee00000ull
-#define MESSAGE_MASK (~0xfffffull)
 
 static u32 msix_control(const struct pci_function *function)
 {
 	if (!function->msix_capability)
 		return 0;
-	return pci_read_bytes(&function->config[function->msix_capability + 2], 2);
+	return pci_read_bytes(&function->config[function->msix_capability + MSIX_CONTROL], 2);
 }
 
 bool pci_msix_enabled(const struct pci_function *function)
 {
-	return msix_control(function) & CONTROL_ENABLE;
+	return msix_control(function) & MSIX_CONTROL_ENABLE;
 }
 
 static void msix_flush(struct pci_function *function)
 {
 	u32 control = msix_control(function);
 
-	if (!(control & CONTROL_ENABLE) || (control & CONTROL_MASK_ALL) || !pci_is_master(function))
+	if (!(control & MSIX_CONTROL_ENABLE) || (control & MSIX_CONTROL_MASK_ALL) || !pci_is_master(function))
 		return;
 	for (u32 i = 0; i < function->msix_vectors; i++) {
 		const struct pci_msix_entry *entry = &function->msix[i];
 
-		if (!(function->msix_pending & BIT(i)) || (entry->control & ENTRY_MASKED))
+		if (!(function->msix_pending & BIT(i)) || (entry->control & MSIX_ENTRY_MASKED))
 			continue;
 		function->msix_pending &= ~BIT(i);
-		if ((entry->address & MESSAGE_MASK) == MESSAGE_BASE)
-			irqchip_msi(function->vm, entry->address, entry->data);
+		irqchip_msi(function->vm, entry->address, entry->data);
 	}
 }
 
@@ -72,10 +61,10 @@ static u32 msix_read(const struct pci_function *function, u32 offset)
 
 	if (offset >= PENDING_OFFSET)
 		return offset < PENDING_OFFSET + 8 ? (u32)(function->msix_pending >> (8 * (offset & 4))) : 0;
-	if (offset / ENTRY_BYTES >= function->msix_vectors)
+	if (offset / MSIX_ENTRY_BYTES >= function->msix_vectors)
 		return 0;
-	entry = &function->msix[offset / ENTRY_BYTES];
-	switch (offset % ENTRY_BYTES) {
+	entry = &function->msix[offset / MSIX_ENTRY_BYTES];
+	switch (offset % MSIX_ENTRY_BYTES) {
 	case 0:
 		return (u32)entry->address;
 	case 4:
@@ -91,10 +80,10 @@ static void msix_write(struct pci_function *function, u32 offset, u32 value)
 {
 	struct pci_msix_entry *entry;
 
-	if (offset / ENTRY_BYTES >= function->msix_vectors)
+	if (offset / MSIX_ENTRY_BYTES >= function->msix_vectors)
 		return;
-	entry = &function->msix[offset / ENTRY_BYTES];
-	switch (offset % ENTRY_BYTES) {
+	entry = &function->msix[offset / MSIX_ENTRY_BYTES];
+	switch (offset % MSIX_ENTRY_BYTES) {
 	case 0:
 		entry->address = (entry->address & ~0xffffffffull) | (value & ~3u);
 		break;
@@ -105,7 +94,7 @@ static void msix_write(struct pci_function *function, u32 offset, u32 value)
 		entry->data = value;
 		break;
 	default:
-		entry->control = value & ENTRY_MASKED;
+		entry->control = value & MSIX_ENTRY_MASKED;
 		msix_flush(function);
 		break;
 	}
@@ -135,13 +124,13 @@ static void msix_access(void *ctx, u64 offset, unsigned int size, bool write, u6
 
 void pci_function_add_msix(struct pci_function *function, u32 bar, u16 vectors)
 {
-	u8 at = pci_function_add_capability(function, CAPABILITY_MSIX, CAPABILITY_BYTES);
+	u8 at = pci_function_add_capability(function, PCI_CAPABILITY_MSIX, MSIX_CAPABILITY_BYTES);
 
 	assert(vectors > 0 && vectors <= PCI_MSIX_MAX);
-	pci_write_bytes(&function->config[at + 2], 2, vectors - 1u);
-	pci_write_bytes(&function->writable[at + 2], 2, CONTROL_ENABLE | CONTROL_MASK_ALL);
-	pci_write_bytes(&function->config[at + 4], 4, bar);
-	pci_write_bytes(&function->config[at + 8], 4, PENDING_OFFSET | bar);
+	pci_write_bytes(&function->config[at + MSIX_CONTROL], 2, vectors - 1u);
+	pci_write_bytes(&function->writable[at + MSIX_CONTROL], 2, MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK_ALL);
+	pci_write_bytes(&function->config[at + MSIX_TABLE], 4, bar);
+	pci_write_bytes(&function->config[at + MSIX_PENDING], 4, PENDING_OFFSET | bar);
 	function->msix_capability = at;
 	function->msix_vectors = vectors;
 	pci_function_add_bar(function, bar, BAR_BYTES, msix_access, function);

@@ -223,20 +223,17 @@ static void pit_reset(struct device *dev)
 
 static bool channel_valid(const struct pit_channel *ch)
 {
-	static const u8 zero[sizeof(ch->reserved)];
-
 	if (ch->mode > 5 || ch->access == PIT_LATCH || ch->access > PIT_LOW_HIGH || ch->phase > PIT_COUNTING)
 		return false;
 	if (ch->start_ns > CLOCK_NS_MAX || ch->held_ticks > 65537 || ch->count_latched > 2)
 		return false;
 	if (ch->bcd > 1 || ch->gate > 1 || ch->write_high > 1 || ch->read_high > 1 || ch->status_latched > 1)
 		return false;
-	return memcmp(ch->reserved, zero, sizeof(zero)) == 0;
+	return mem_is_zero(ch->reserved, sizeof(ch->reserved));
 }
 
 static int pit_check(struct device *dev, const void *state)
 {
-	static const u8 zero[sizeof(((struct pit_state *)0)->reserved)];
 	const struct pit_state *s = state;
 
 	(void)dev;
@@ -247,7 +244,7 @@ static int pit_check(struct device *dev, const void *state)
 	/* The gates of 0 and 1 are wired high, that of 2 to port 0x61. */
 	if (!s->channel[0].gate || !s->channel[1].gate || s->channel[2].gate != (s->speaker & SPEAKER_GATE))
 		return trace_error(-E_INVAL);
-	if ((s->speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || s->edge_awaited > 1 || memcmp(s->reserved, zero, sizeof(zero)))
+	if ((s->speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || s->edge_awaited > 1 || !mem_is_zero(s->reserved, sizeof(s->reserved)))
 		return trace_error(-E_INVAL);
 	return 0;
 }

@@ -237,7 +237,6 @@ static void rtc_reset(struct device *dev)
 
 static int rtc_check(struct device *dev, const void *state)
 {
-	static const u8 zero[sizeof(((struct rtc_state *)0)->reserved)];
 	const struct rtc_state *s = state;
 
 	(void)dev;
@@ -245,9 +244,7 @@ static int rtc_check(struct device *dev, const void *state)
 		return trace_error(-E_INVAL);
 	if (s->index >= RTC_BYTES || (s->cmos[RTC_A] & ~A_WRITABLE) || (s->cmos[RTC_C] & ~(C_FLAGS | C_IRQF)))
 		return trace_error(-E_INVAL);
-	if (memcmp(s->reserved, zero, sizeof(zero)))
-		return trace_error(-E_INVAL);
-	return 0;
+	return mem_is_zero(s->reserved, sizeof(s->reserved)) ? 0 : trace_error(-E_INVAL);
 }
 
 static const struct device_ops rtc_ops = {

@@ -279,7 +279,6 @@ static void uart_reset(struct device *dev)
 
 static int uart_check(struct device *dev, const void *state)
 {
-	static const u8 zero[sizeof(((struct uart_state *)0)->reserved)];
 	const struct uart_state *s = state;
 
 	(void)dev;
@@ -287,9 +286,7 @@ static int uart_check(struct device *dev, const void *state)
 		return trace_error(-E_INVAL);
 	if ((s->ier & ~IER_BITS) || (s->fcr & ~FCR_BITS) || (s->mcr & ~MCR_BITS) || s->thre > 1 || s->overrun > 1)
 		return trace_error(-E_INVAL);
-	if (memcmp(s->reserved, zero, sizeof(zero)))
-		return trace_error(-E_INVAL);
-	return 0;
+	return mem_is_zero(s->reserved, sizeof(s->reserved)) ? 0 : trace_error(-E_INVAL);
 }
 
 static const struct device_ops uart_ops = {

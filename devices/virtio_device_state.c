@@ -58,7 +58,6 @@ static int check_status(const struct virtio_device *virtio, const struct virtio_
 
 int virtio_device_check(const struct virtio_device *virtio, const struct virtio_device_state *state)
 {
-	static const struct virtqueue_state none;
 	u16 vectors = virtio->pci.msix_vectors;
 	int error = pci_function_check(&virtio->pci, &state->pci);
 
@@ -74,7 +73,7 @@ int virtio_device_check(const struct virtio_device *virtio, const struct virtio_
 		const struct virtqueue_state *queue = &state->queue[i];
 
 		if (i >= virtio->ops->queue_count) {
-			if (memcmp(queue, &none, sizeof(none)))
+			if (!mem_is_zero(queue, sizeof(*queue)))
 				return trace_error(-E_INVAL);
 			continue;
 		}

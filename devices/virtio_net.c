@@ -157,10 +157,8 @@ static int net_check(struct device *dev, const void *data)
 		return trace_error(-E_INVAL);
 	if (state->promiscuous > 1 || state->all_multicast > 1 || state->multicast_count > NET_MULTICAST_MAX)
 		return trace_error(-E_INVAL);
-	for (u32 i = 0; i < sizeof(state->reserved); i++) {
-		if (state->reserved[i])
-			return trace_error(-E_INVAL);
-	}
+	if (!mem_is_zero(state->reserved, sizeof(state->reserved)))
+		return trace_error(-E_INVAL);
 	return virtio_device_check(&net->virtio, &state->virtio);
 }
 

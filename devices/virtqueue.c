@@ -367,12 +367,8 @@ void virtqueue_save(const struct virtqueue *queue, struct virtqueue_state *state
 
 int virtqueue_check(const struct virtqueue *queue, const struct virtqueue_state *state, u16 vectors)
 {
-	if (state->enabled > 1 || state->signal_all > 1)
+	if (state->enabled > 1 || state->signal_all > 1 || !mem_is_zero(state->reserved, sizeof(state->reserved)))
 		return trace_error(-E_INVAL);
-	for (u32 i = 0; i < sizeof(state->reserved); i++) {
-		if (state->reserved[i])
-			return trace_error(-E_INVAL);
-	}
 	if (state->vector != VIRTIO_NO_VECTOR && state->vector >= vectors)
 		return trace_error(-E_INVAL);
 	/* Our devices finish what they take before anyone can save them: nothing is ever in flight. */

@@ -13,48 +13,18 @@
 #include "lib/bitmap.h"
 #include "lib/format.h"
 #include "lib/log.h"
+#include "pci_regs.h"
 
-#define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA 0xcfc
-#define CONFIG_ENABLE BIT(31)
-
-enum config_register {
-	CONFIG_VENDOR = 0x00,
-	CONFIG_COMMAND = 0x04,
-	CONFIG_STATUS = 0x06,
-	CONFIG_CLASS = 0x08,
-	CONFIG_HEADER_TYPE = 0x0e,
-	CONFIG_BAR = 0x10,
-	CONFIG_SECONDARY_BUS = 0x19,
-	CONFIG_CAPABILITIES = 0x34,
-	CONFIG_IRQ_LINE = 0x3c,
-	CONFIG_IRQ_PIN = 0x3d,
-};
-
-#define COMMAND_IO BIT(0)
-#define COMMAND_MEMORY BIT(1)
-#define COMMAND_MASTER BIT(2)
-#define COMMAND_INTX_DISABLE BIT(10)
-#define STATUS_CAPABILITIES BIT(4)
 #define HEADER_MULTIFUNCTION 0x80
 #define HEADER_TYPE_BRIDGE 1
 
 #define CAPABILITY_MSI 0x05
-#define CAPABILITY_MSIX 0x11
 
 /* MSI (PCI 3.0 6.8.1) */
 #define MSI_CONTROL 2
 #define MSI_CONTROL_ENABLE BIT(0)
 #define MSI_CONTROL_COUNT (7u << 4)
 #define MSI_CONTROL_64 BIT(7)
-/* MSI-X (PCI 3.0 6.8.2) */
-#define MSIX_CONTROL 2
-#define MSIX_CONTROL_ENABLE BIT(15)
-#define MSIX_CONTROL_MASK_ALL BIT(14)
-#define MSIX_CONTROL_SIZE 0x7ff
-#define MSIX_TABLE 4
-#define MSIX_ENTRY_BYTES 16
-#define MSIX_ENTRY_MASKED BIT(0)
 
 static struct pci_device devices[PCI_DEVICES_MAX];
 static u32 device_count;
@@ -62,48 +32,48 @@ static u64 buses_seen[BITMAP_WORDS(256)];
 
 static void config_select(const struct pci_device *dev, u32 offset)
 {
-	u32 address = (u32)CONFIG_ENABLE | (u32)dev->bus << 16 | (u32)dev->slot << 11 | (u32)dev->function << 8;
+	u32 address = (u32)PCI_CONFIG_ENABLE | (u32)dev->bus << 16 | (u32)dev->slot << 11 | (u32)dev->function << 8;
 
-	port_write32(CONFIG_ADDRESS, address | (offset & 0xfc));
+	port_write32(PCI_CONFIG_ADDRESS_PORT, address | (offset & 0xfc));
 }
 
 u8 pci_device_read8(const struct pci_device *dev, u32 offset)
 {
 	config_select(dev, offset);
-	return port_read8((u16)(CONFIG_DATA + (offset & 3)));
+	return port_read8((u16)(PCI_CONFIG_DATA_PORT + (offset & 3)));
 }
 
 u16 pci_device_read16(const struct pci_device *dev, u32 offset)
 {
 	config_select(dev, offset);
-	return port_read16((u16)(CONFIG_DATA + (offset & 2)));
+	return port_read16((u16)(PCI_CONFIG_DATA_PORT + (offset & 2)));
 }
 
 u32 pci_device_read32(const struct pci_device *dev, u32 offset)
 {
 	config_select(dev, offset);
-	return port_read32(CONFIG_DATA);
+	return port_read32(PCI_CONFIG_DATA_PORT);
 }
 
 void pci_device_write16(const struct pci_device *dev, u32 offset, u16 value)
 {
 	config_select(dev, offset);
-	port_write16((u16)(CONFIG_DATA + (offset & 2)), value);
+	port_write16((u16)(PCI_CONFIG_DATA_PORT + (offset & 2)), value);
 }
 
 void pci_device_write32(const struct pci_device *dev, u32 offset, u32 value)
 {
 	config_select(dev, offset);
-	port_write32(CONFIG_DATA, value);
+	port_write32(PCI_CONFIG_DATA_PORT, value);
 }
 
 u32 pci_device_capability(const struct pci_device *dev, u8 id, u32 after)
 {
 	u32 offset;
 
-	if (!(pci_device_read16(dev, CONFIG_STATUS) & STATUS_CAPABILITIES))
+	if (!(pci_device_read16(dev, PCI_STATUS) & PCI_STATUS_CAPABILITIES))
 		return 0;
-	offset = pci_device_read8(dev, after ? after + 1 : CONFIG_CAPABILITIES) & 0xfc;
+	offset = pci_device_read8(dev, after ? after + 1 : PCI_CAPABILITIES) & 0xfc;
 	/* 48 capabilities fit; a list that is longer is a ring. */
 	for (u32 i = 0; offset >= 0x40 && i < 48; i++) {
 		if (pci_device_read8(dev, offset) == id)
@@ -116,11 +86,11 @@ u32 pci_device_capability(const struct pci_device *dev, u8 id, u32 after)
 /* Measures the BARs (PCI 3.0 6.2.5.1), with decoding off: for a moment they are all over the place. */
 static void read_bars(struct pci_device *dev)
 {
-	u16 command = pci_device_read16(dev, CONFIG_COMMAND);
+	u16 command = pci_device_read16(dev, PCI_COMMAND);
 
-	pci_device_write16(dev, CONFIG_COMMAND, command & (u16)~(COMMAND_IO | COMMAND_MEMORY));
+	pci_device_write16(dev, PCI_COMMAND, command & (u16)~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY));
 	for (u32 i = 0; i < PCI_DEVICE_BARS; i++) {
-		u32 offset = CONFIG_BAR + 4 * i;
+		u32 offset = PCI_BAR0 + 4 * i;
 		u32 low = pci_device_read32(dev, offset);
 		struct pci_device_bar *bar = &dev->bar[i];
 		u64 mask;
@@ -150,7 +120,7 @@ static void read_bars(struct pci_device *dev)
 		}
 		bar->bytes = ~(mask & ~15ull) + 1;
 	}
-	pci_device_write16(dev, CONFIG_COMMAND, command);
+	pci_device_write16(dev, PCI_COMMAND, command);
 }
 
 static void scan_bus(u32 bus);
@@ -158,19 +128,19 @@ static void scan_bus(u32 bus);
 /* Notes the function, or looks behind it if it is a bridge. */
 static void scan_function(const struct pci_device *found)
 {
-	u32 class = pci_device_read32(found, CONFIG_CLASS);
+	u32 class = pci_device_read32(found, PCI_REVISION);
 	struct pci_device *dev;
 
-	if ((pci_device_read8(found, CONFIG_HEADER_TYPE) & 0x7f) == HEADER_TYPE_BRIDGE) {
-		scan_bus(pci_device_read8(found, CONFIG_SECONDARY_BUS));
+	if ((pci_device_read8(found, PCI_HEADER_TYPE) & 0x7f) == HEADER_TYPE_BRIDGE) {
+		scan_bus(pci_device_read8(found, PCI_SECONDARY_BUS));
 		return;
 	}
 	if (device_count == PCI_DEVICES_MAX)
 		return;
 	dev = &devices[device_count++];
 	*dev = *found;
-	dev->vendor = pci_device_read16(dev, CONFIG_VENDOR);
-	dev->device = pci_device_read16(dev, CONFIG_VENDOR + 2);
+	dev->vendor = pci_device_read16(dev, PCI_VENDOR_ID);
+	dev->device = pci_device_read16(dev, PCI_DEVICE_ID);
 	dev->class = (u8)(class >> 24);
 	dev->subclass = (u8)(class >> 16);
 	dev->interface = (u8)(class >> 8);
@@ -190,9 +160,9 @@ static void scan_bus(u32 bus)
 		for (u32 function = 0; function < functions; function++) {
 			struct pci_device found = { .bus = (u8)bus, .slot = (u8)slot, .function = (u8)function };
 
-			if (pci_device_read16(&found, CONFIG_VENDOR) == 0xffff)
+			if (pci_device_read16(&found, PCI_VENDOR_ID) == 0xffff)
 				continue;
-			if (pci_device_read8(&found, CONFIG_HEADER_TYPE) & HEADER_MULTIFUNCTION)
+			if (pci_device_read8(&found, PCI_HEADER_TYPE) & HEADER_MULTIFUNCTION)
 				functions = 8;
 			scan_function(&found);
 		}
@@ -215,16 +185,16 @@ struct pci_device *pci_device_get(u32 index)
 
 void pci_device_enable(const struct pci_device *dev)
 {
-	u16 command = pci_device_read16(dev, CONFIG_COMMAND);
+	u16 command = pci_device_read16(dev, PCI_COMMAND);
 
-	pci_device_write16(dev, CONFIG_COMMAND, command | COMMAND_MEMORY | COMMAND_MASTER);
+	pci_device_write16(dev, PCI_COMMAND, command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 }
 
 void pci_device_disable(const struct pci_device *dev)
 {
-	u16 command = pci_device_read16(dev, CONFIG_COMMAND);
+	u16 command = pci_device_read16(dev, PCI_COMMAND);
 
-	pci_device_write16(dev, CONFIG_COMMAND, command & (u16)~COMMAND_MASTER);
+	pci_device_write16(dev, PCI_COMMAND, command & (u16)~PCI_COMMAND_MASTER);
 }
 
 volatile void *pci_device_map(const struct pci_device *dev, u32 bar, u64 bytes)
@@ -253,11 +223,11 @@ static int irq_msix(const struct pci_device *dev, u32 capability, u8 vector)
 	/* Switched on but all masked, so that the table may be written. */
 	pci_device_write16(dev, capability + MSIX_CONTROL, control | MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK_ALL);
 	for (u32 i = 1; i < entries; i++)
-		mmio_write32(entry + i * MSIX_ENTRY_BYTES + 12, MSIX_ENTRY_MASKED);
-	mmio_write32(entry + 0, (u32)irq_msi_address());
-	mmio_write32(entry + 4, (u32)(irq_msi_address() >> 32));
-	mmio_write32(entry + 8, irq_msi_data(vector));
-	mmio_write32(entry + 12, 0);
+		mmio_write32(entry + i * MSIX_ENTRY_BYTES + MSIX_ENTRY_CONTROL, MSIX_ENTRY_MASKED);
+	mmio_write32(entry + MSIX_ENTRY_ADDRESS, (u32)irq_msi_address());
+	mmio_write32(entry + MSIX_ENTRY_ADDRESS + 4, (u32)(irq_msi_address() >> 32));
+	mmio_write32(entry + MSIX_ENTRY_DATA, irq_msi_data(vector));
+	mmio_write32(entry + MSIX_ENTRY_CONTROL, 0);
 	control &= (u16)~MSIX_CONTROL_MASK_ALL;
 	pci_device_write16(dev, capability + MSIX_CONTROL, control | MSIX_CONTROL_ENABLE);
 	return 0;
@@ -284,18 +254,18 @@ static void irq_msi(const struct pci_device *dev, u32 capability, u8 vector)
  */
 static int irq_pin(const struct pci_device *dev, u8 vector)
 {
-	u8 line = pci_device_read8(dev, CONFIG_IRQ_LINE);
+	u8 line = pci_device_read8(dev, PCI_INTERRUPT_LINE);
 
-	if (!pci_device_read8(dev, CONFIG_IRQ_PIN) || line == 0 || line >= 24)
+	if (!pci_device_read8(dev, PCI_INTERRUPT_PIN) || line == 0 || line >= 24)
 		return -E_NOENT;
 	return irq_route_gsi(line, vector, false, false);
 }
 
 int pci_device_irq(const struct pci_device *dev, bool msix, u8 *vector, enum pci_irq_kind *kind)
 {
-	u32 table = msix ? pci_device_capability(dev, CAPABILITY_MSIX, 0) : 0;
+	u32 table = msix ? pci_device_capability(dev, PCI_CAPABILITY_MSIX, 0) : 0;
 	u32 msi = pci_device_capability(dev, CAPABILITY_MSI, 0);
-	u16 command = pci_device_read16(dev, CONFIG_COMMAND);
+	u16 command = pci_device_read16(dev, PCI_COMMAND);
 	int error;
 
 	*kind = PCI_IRQ_NONE;
@@ -314,9 +284,9 @@ int pci_device_irq(const struct pci_device *dev, bool msix, u8 *vector, enum pci
 		*kind = PCI_IRQ_PIN;
 	}
 	if (*kind == PCI_IRQ_PIN)
-		command &= (u16)~COMMAND_INTX_DISABLE;
+		command &= (u16)~PCI_COMMAND_INTX_DISABLE;
 	else
-		command |= COMMAND_INTX_DISABLE;
-	pci_device_write16(dev, CONFIG_COMMAND, command);
+		command |= PCI_COMMAND_INTX_DISABLE;
+	pci_device_write16(dev, PCI_COMMAND, command);
 	return 0;
 }

@@ -35,7 +35,14 @@ enum virtio_status {
 #define VIRTIO_CAPABILITY 0x09
 #define VIRTIO_CAPABILITY_BYTES 16
 enum virtio_capability_type { CAP_COMMON = 1, CAP_NOTIFY = 2, CAP_ISR = 3, CAP_DEVICE = 4, CAP_WINDOW = 5 };
-enum virtio_capability_field { CAP_LEN = 2, CAP_TYPE = 3, CAP_BAR = 4, CAP_OFFSET = 8, CAP_LENGTH = 12, CAP_EXTRA = 16 };
+enum virtio_capability_field {
+	CAP_LEN = 2,
+	CAP_TYPE = 3,
+	CAP_BAR = 4,
+	CAP_OFFSET = 8,
+	CAP_LENGTH = 12,
+	CAP_EXTRA = 16,
+};
 
 /* The common configuration structure (4.1.4.3) */
 enum virtio_common_register {

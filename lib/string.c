@@ -120,6 +120,17 @@ int memcmp(const void *a, const void *b, size_t n)
 	return 0;
 }
 
+bool mem_is_zero(const void *data, size_t n)
+{
+	const u8 *p = data;
+
+	while (n && !*p) {
+		p++;
+		n--;
+	}
+	return n == 0;
+}
+
 void *memchr(const void *s, int c, size_t n)
 {
 	const u8 *p = s;

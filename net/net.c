@@ -131,10 +131,9 @@ static void check(void)
 /* The card's; without one, or if it has none, an address of our own, locally administered. */
 static void choose_mac(u8 mac[6])
 {
-	static const u8 zero[6];
 	u64 random = random_u64();
 
-	if (nic && memcmp(nic->mac, zero, 6) != 0) {
+	if (nic && !mem_is_zero(nic->mac, 6)) {
 		memcpy(mac, nic->mac, 6);
 		return;
 	}
@@ -198,25 +197,18 @@ void net_flush(void)
 		nic->ops->flush(nic);
 }
 
-static u64 sooner(u64 a, u64 b)
-{
-	if (!a || !b)
-		return a | b;
-	return MIN(a, b);
-}
-
 u64 net_next_deadline(void)
 {
-	u64 next = sooner(lwip_port_next_deadline(), net_switch_next_deadline());
+	u64 next = deadline_sooner(lwip_port_next_deadline(), net_switch_next_deadline());
 
 	/* The caller goes to sleep now: nothing stays behind. */
 	net_flush();
 	if (!nic)
 		return next;
 	if (nic->irq == PCI_IRQ_NONE)
-		next = sooner(next, time_ns() + POLL_NO_IRQ_NS);
+		next = deadline_sooner(next, time_ns() + POLL_NO_IRQ_NS);
 	else if (nic->irq == PCI_IRQ_PIN)
-		next = sooner(next, time_ns() + POLL_PIN_NS);
+		next = deadline_sooner(next, time_ns() + POLL_PIN_NS);
 	return next;
 }
 

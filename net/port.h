@@ -41,8 +41,8 @@ enum net_port_caps { NET_CAP_CSUM = 1, NET_CAP_GSO = 2 };
 struct net_port {
 	const char *name;
 	/*
-	 * Returns false if there was no room (counted as dropped). Must not call the switch. Frames without NET_GSO_TCP4
-	 * have at most mtu + NET_FRAME_OVERHEAD bytes.
+	 * Returns false if there was no room (counted as dropped). Must not call the switch. Frames without
+	 * NET_GSO_TCP4 have at most mtu + NET_FRAME_OVERHEAD bytes.
 	 */
 	bool (*deliver)(struct net_port *port, const struct net_frame *frame);
 	u32 caps;

@@ -178,8 +178,8 @@ static bool hand_over_piece(struct net_port *port, const struct net_frame *piece
 }
 
 /*
- * A port without room for all of the pieces gets the others when the frame is offered again: were it cut anew each
- * time, a card whose ring is full would get its beginning over and over, and seldom its end.
+ * A port without room for all pieces gets the others when the frame is offered again: cut anew each time, a card
+ * whose ring is full would get its beginning over and over, and seldom its end.
  */
 static bool hand_over_segments(struct net_port *from, struct net_port *port, const struct net_frame *frame)
 {

@@ -42,6 +42,11 @@ u32 cpu_take_pending(void);
  * if something is pending. Interrupts are enabled only inside.
  */
 void cpu_idle(u64 deadline_ns);
+/* Of two deadlines; 0: none. */
+static inline u64 deadline_sooner(u64 a, u64 b)
+{
+	return a && b ? MIN(a, b) : a | b;
+}
 /* Arms this CPU's one-shot timer; it ends a guest's run or an idle HLT. 0 disarms. */
 void cpu_timer_set(u64 deadline_ns);
 static inline void cpu_relax(void)

@@ -305,6 +305,19 @@ static void test_reset_ports(void **state)
 	assert_int_equal(w->vm.want, VM_WANT_REBOOT);
 }
 
+static void test_msi(void **state)
+{
+	(void)state;
+	mmio_write(w, APIC(LAPIC_SVR), 0x1ff);
+	irqchip_msi(&w->vm, 0xfee00000, 0x41);
+	assert_int_equal(take(w), 0x41);
+	/* Another CPU's; and where there is no APIC at all it would be a store, which goes nowhere. */
+	irqchip_msi(&w->vm, 0xfee01000, 0x51);
+	irqchip_msi(&w->vm, 0x1000, 0x51);
+	irqchip_msi(&w->vm, 0x1fee00000, 0x51);
+	assert_int_equal(take(w), -1);
+}
+
 static void test_no_memory(void **state)
 {
 	struct world *poor = calloc(1, sizeof(*poor));
@@ -334,6 +347,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pic_level_and_modes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pic_through_lint0, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_ports, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_msi, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
 	};
 
