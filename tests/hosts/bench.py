@@ -31,8 +31,8 @@ TARGETS = {
 def icount_host(segment, name, files):
     # Without x2APIC: QEMU's TCG reads the virtual clock in WRMSR to the APIC timer, which icount forbids ("Bad icount read").
     lane = ["-icount", f"shift={SHIFT},sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm"]
-    host = bed.Host(segment, name, "10.77.0.40", OUT / name, number=40, smp=1, memory=512, nic=None, files=files,
-                    cpu="max,x2apic=off", extra_qemu=lane, guest_kernel=False)
+    host = bed.host(segment, name, "10.77.0.40", OUT / name, number=40, smp=1, memory=512, nic=None, files=files,
+                    cpu="max,x2apic=off", extra=lane, guest_kernel=False)
     words = host.command_line()
     words[words.index("tcg,thread=multi")] = "tcg"      # icount needs one thread
     host.command_line = lambda: words
@@ -186,7 +186,7 @@ def main():
         figures["link_tcp_mb_s"] = link_tcp(segment)
         print("bench: memory, and moves of an idle Debian guest", flush=True)
         for number, (name, ip) in enumerate(PEERS.items(), 1):
-            hosts[name] = bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS,
+            hosts[name] = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS,
                                    files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).start()
         for host in hosts.values():
             host.wait_prompt()

@@ -48,7 +48,7 @@ def new_host(segment, request):
     def make(name="solo", ip="10.77.0.9", **options):
         options.setdefault("number", next(numbers))
         directory = OUT / re.sub(r"[^\w.]+", "-", request.node.name).strip("-") / name
-        host = bed.Host(segment, name, ip, directory, **options)
+        host = bed.host(segment, name, ip, directory, **options)
         mine.append(host)
         started.append(host)
         return host
@@ -67,7 +67,7 @@ class Pair:
                  "race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes(),
                  "small.cfg": bed.guest_config("small", 96, "52:54:00:77:01:03", "10.77.0.103")}
-        self.hosts = {name: bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
+        self.hosts = {name: bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
                       for number, (name, ip) in enumerate(PEERS.items(), 1)}
         self.alpha, self.beta = self.hosts["alpha"], self.hosts["beta"]
 

@@ -120,7 +120,7 @@ def main():
     try:
         segment = bed.Segment()
         for number, (name, ip) in enumerate(PEERS.items(), 1):
-            hosts[name] = bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS,
+            hosts[name] = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS,
                                    files={"web.cfg": bed.guest_config(ip=GUEST_IP)})
         story(hosts, things)
     except KeyboardInterrupt:

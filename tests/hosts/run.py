@@ -23,7 +23,7 @@ def main():
     commands = []
     for number, (name, ip) in enumerate(PEERS.items(), 1):
         files = {"web.cfg": bed.guest_config(), "db.cfg": bed.guest_config("db", 128, "52:54:00:77:01:02", "10.77.0.102")}
-        host = bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
+        host = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
         segment.add_tap(host.tap)
         words = host.command_line()
         chardev = words.index("-chardev")

@@ -15,7 +15,7 @@ PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 def main():
     bed.enter_namespace()
     segment = bed.Segment()
-    hosts = {name: bed.Host(segment, name, ip, OUT / name, number=number, peers=PEERS,
+    hosts = {name: bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS,
                             files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).start()
              for number, (name, ip) in enumerate(PEERS.items(), 1)}
     sessions = []

@@ -34,7 +34,7 @@ def tiny_host(segment):
     for word in [*FAULTS, "spin", "halt"]:
         files[f"{word}.cfg"] = tiny_config("faults", word)
     files["other.cfg"] = tiny_config("faults", "spin", "other")
-    host = bed.Host(segment, "tiny", "10.77.0.10", OUT / "tiny", number=10, files=files, memory=512)
+    host = bed.host(segment, "tiny", "10.77.0.10", OUT / "tiny", number=10, files=files, memory=512)
     started.append(host)
     host.boot()
     host.pages_before = host.free_pages()

@@ -123,7 +123,7 @@ STREAMS = {
 @pytest.fixture(scope="module")
 def lonely(segment):
     """A host whose only peer is an address that the test itself speaks from."""
-    host = bed.Host(segment, "lonely", "10.77.0.30", OUT / "lonely", number=30, memory=512, peers={"tester": "10.77.0.31"})
+    host = bed.host(segment, "lonely", "10.77.0.30", OUT / "lonely", number=30, memory=512, peers={"tester": "10.77.0.31"})
     started.append(host)
     host.boot()
     yield host

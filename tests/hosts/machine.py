@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An emulated machine that runs Godwit, whichever the emulator: its ESP, its console, what is typed there.
+
+What differs is in qemu.py (AMD: SVM) and bochs.py (Intel: VT-x).
+"""
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from basics import BOOT_TIMEOUT_S, BUILD, COMMAND_TIMEOUT_S, GUEST, PREFIX, Trouble, until
+
+GUEST_CONFIG = """name = "{name}"
+uuid = "{uuid}"
+memory = {memory}
+vcpus = 1
+kernel = "vmlinuz"
+ramdisk = "initrd.img"
+extra = "console=ttyS0 quiet {extra}"
+vif = ['mac={mac}']
+"""
+
+
+def guest_config(name="web", memory=256, mac="52:54:00:77:01:01", ip="10.77.0.101", extra=""):
+    """The text of a guest's NAME.cfg that boots the stock kernel with the test's initrd; without ip it asks DHCP."""
+    uuid = "6d6f7665-6d65-4d6f-8000-" + mac.replace(":", "")
+    address = f"ip={ip}/{PREFIX} " if ip else ""
+    return GUEST_CONFIG.format(name=name, memory=memory, mac=mac, uuid=uuid, extra=f"{address}hostname={name} {extra}")
+
+
+class Host:
+    """One machine that boots Godwit from its own ESP (a directory that the emulator shows as a FAT disk)."""
+
+    VENDOR = None           # whose CPUs
+    EMULATOR = None
+    NIC = CPU = None        # unless told
+    EXTENSION = None        # as `info` calls it
+
+    def __init__(self, segment, name, ip, directory, *, number=1, smp=2, memory=1024, nic="", peers=None, files=None,
+                 config=None, guests=(), cpu=None, extra=(), guest_kernel=True):
+        self.segment = segment
+        self.name = name
+        self.ip = ip
+        self.directory = Path(directory)
+        self.number = number
+        self.smp, self.memory = smp, memory
+        self.nic = self.NIC if nic == "" else nic
+        self.cpu = cpu or self.CPU
+        self.extra = list(extra)    # words of QEMU's command line, lines of Bochs' configuration
+        self.tap = f"tap-{name}"[:15]
+        self.mac = f"52:54:00:77:00:{number:02x}"
+        self.process = None
+        self.line = None
+        self.prompt = f"godwit {name}> "
+        self.esp = self.directory / "esp"
+        self._make_esp(peers or {}, files or {}, config, guests, guest_kernel)
+
+    def _make_esp(self, peers, files, config, guests, guest_kernel):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        (self.esp / "EFI/BOOT").mkdir(parents=True)
+        (self.esp / "godwit").mkdir()
+        shutil.copy(BUILD / "BOOTX64.EFI", self.esp / "EFI/BOOT/BOOTX64.EFI")
+        if config is None:
+            peer_list = ", ".join(f"'{name}={ip}'" for name, ip in peers.items())
+            guest_list = ", ".join(f"'{name}'" for name in guests)
+            config = (f"name = '{self.name}'\naddress = '{self.ip}/{PREFIX}'\npeers = [{peer_list}]\n"
+                      f"guests = [{guest_list}]\n")
+        if config is not False:
+            files = {"godwit.cfg": config, **files}
+        if guest_kernel:
+            for name in ("vmlinuz", "initrd.img"):
+                os.link(GUEST / name, self.esp / "godwit" / name)
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            (self.esp / "godwit" / name).write_bytes(data)
+
+    def start(self):
+        """Switches the machine on; its serial line is self.line from then on."""
+        raise NotImplementedError
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def expect(self, pattern, timeout=COMMAND_TIMEOUT_S):
+        return self.line.expect(pattern, timeout, self.running)
+
+    def wait_prompt(self, timeout=BOOT_TIMEOUT_S):
+        self.expect(re.escape(self.prompt), timeout)
+        return self
+
+    def boot(self):
+        return self.start().wait_prompt()
+
+    def command(self, text, timeout=COMMAND_TIMEOUT_S):
+        """Types a line at the prompt; returns what was printed until the next prompt."""
+        self.line.skip()
+        self.line.send(text + "\r")
+        self.expect(re.escape(text) + r"\n", timeout)
+        begin = self.line.position
+        match = self.expect(r"(?:^|\n)" + re.escape(self.prompt), timeout)
+        return self.line.text[begin:match.start()].strip("\n")
+
+    def to_prompt(self):
+        """Back to the prompt from wherever a failed test left the console."""
+        self.line.skip()
+        self.line.send("\x1d\x03")
+        self.expect(r"\^C\n" + re.escape(self.prompt))
+
+    def recover(self):
+        """To the prompt, and no guests."""
+        self.to_prompt()
+        for name in self.guests():
+            self.command(f"destroy {name}")
+
+    def free_pages(self):
+        return int(re.search(r"free_pages\s*: (\d+)", self.command("info")).group(1))
+
+    def wait_pages(self, wanted):
+        """Until that many pages are free again: a connection that was refused lingers for a few seconds."""
+        until(lambda: self.free_pages() == wanted, f"{self.name} to have its {wanted} pages back")
+
+    def guests(self):
+        """{name: state} as `list` says."""
+        found = {}
+        for row in self.command("list").splitlines()[1:]:
+            match = re.match(r"(\S+)\s+\d+\s+\d+\s+\d+\s+[\d.]+\s+(.*)", row)
+            if match:
+                found[match.group(1)] = match.group(2)
+        return found
+
+    def migrate(self, guest, peer, *options, timeout=120):
+        """Moves a guest; returns the summary's figures, or raises Trouble with what the console said."""
+        output = self.command(" ".join(["migrate", *options, guest, peer]), timeout)
+        return summary(output)
+
+    def wait_end(self, timeout=30):
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise Trouble(f"{self.name}: {self.EMULATOR} still runs {timeout} s later; the last lines were:\n{self.line.tail()}") from None
+
+    def kill(self):
+        """The machine loses its power."""
+        if self.running():
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+        if self.nic and self.tap in self.segment.taps:
+            self.segment.remove_tap(self.tap)
+
+    def logs(self):
+        text = self.line.tail(40) if self.line else ""
+        return f"--- {self.name}: last lines of {self.directory}/serial.log\n{text}\n"
+
+
+SUMMARY = re.compile(r"(\S+) (?:runs|is paused) on (\S+): ([\d.]+) s in all, ([\d.]+) ms down, (\d+) rounds?, ([\d.]+) MB sent for (\d+) MiB")
+
+
+def summary(output):
+    match = SUMMARY.search(output)
+    if not match:
+        raise Trouble(f"no migration: {output.strip().splitlines()[-1] if output.strip() else '(nothing printed)'}")
+    return {"guest": match.group(1), "peer": match.group(2), "total_s": float(match.group(3)),
+            "downtime_ms": float(match.group(4)), "rounds": int(match.group(5)), "sent_mb": float(match.group(6)),
+            "memory_mib": int(match.group(7))}
