@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures of the tests in emulated machines: one segment, hosts that tests share, logs where a test fails."""
+"""Fixtures of the tests in emulated machines: one segment, hosts that tests share, logs where a test fails.
+
+Every test that uses a machine runs once for each vendor, AMD first ("vendor" is what its fixtures have in common). What is
+left out for one of them says so at the test, @amd_only(why), and all that was left out is listed at the end.
+"""
+import collections
 import itertools
 import os
 import re
@@ -10,13 +15,69 @@ import bed
 
 OUT = bed.BUILD / "test"
 ALPHA_IP, BETA_IP, GUEST_IP = "10.77.0.1", "10.77.0.2", "10.77.0.101"
+FOREIGN_IP = "10.77.0.40"   # a host of the other vendor
 PEERS = {"alpha": ALPHA_IP, "beta": BETA_IP}
+# Why a test need not run in Bochs, which is slow: what it looks at is the same code on both, and moves are tested there.
+NEUTRAL = "the vendor makes no difference to it"
 started = []   # every host that a test of this run has started
 
 
 def pytest_configure(config):
     if os.environ.get("GODWIT_NAMESPACE") != "1":
         raise pytest.UsageError("run it through tools/run_tests, or: GODWIT_NAMESPACE=1 unshare -rn tools/python -m pytest ...")
+
+
+    config.addinivalue_line("markers", "leave_out(vendor, why): the test does not run on that vendor's machines")
+
+
+def amd_only(why=NEUTRAL):
+    return pytest.mark.leave_out("intel", why)
+
+
+def intel_only(why):
+    return pytest.mark.leave_out("amd", why)
+
+
+def vendor_params(marks):
+    left_out = {mark.args[0]: mark.args[1] for mark in marks}
+    return [pytest.param(vendor, marks=[pytest.mark.skip(reason=left_out[vendor])] if vendor in left_out else [])
+            for vendor in bed.VENDORS]
+
+
+def pytest_generate_tests(metafunc):
+    """A test with a parameter of its own for each vendor gives "vendor" itself."""
+    own = any("vendor" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "vendor" in metafunc.fixturenames and not own:
+        marks = vendor_params(metafunc.definition.iter_markers("leave_out"))
+        metafunc.parametrize("vendor", marks, indirect=True, scope="session")
+
+
+def vendor_of(item):
+    return getattr(item, "callspec", None) and item.callspec.params.get("vendor")
+
+
+def pytest_collection_modifyitems(items):
+    """A vendor's tests one after the other: they share machines, and only one vendor's run at a time."""
+    items.sort(key=lambda item: [None, *bed.VENDORS].index(vendor_of(item)))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What was skipped, by name, with the reason; loudly."""
+    skipped = collections.defaultdict(list)
+    for report in terminalreporter.stats.get("skipped", []):
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        skipped[why.removeprefix("Skipped: ")].append(report.nodeid.rpartition("/")[2])
+    for why, names in skipped.items():
+        terminalreporter.write_line(f"SKIPPED, {why}:", yellow=True, bold=True)
+        for name, count in collections.Counter(re.sub(r"\[.*?((?:amd|intel)?)\]$", r" [\1]", name) for name in names).items():
+            terminalreporter.write_line(f"  {name}" + (f" ({count} times)" if count > 1 else ""))
+
+
+@pytest.fixture(scope="session")
+def vendor(request):
+    if request.param == "intel" and (why := bed.why_no_bochs()):
+        pytest.skip(why)
+    return request.param
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -41,12 +102,13 @@ numbers = itertools.count(16)
 
 
 @pytest.fixture
-def new_host(segment, request):
+def new_host(segment, vendor, request):
     """A function that makes a host of this test's own; it is switched off when the test ends."""
     mine = []
 
     def make(name="solo", ip="10.77.0.9", **options):
         options.setdefault("number", next(numbers))
+        options.setdefault("vendor", vendor)
         directory = OUT / re.sub(r"[^\w.]+", "-", request.node.name).strip("-") / name
         host = bed.host(segment, name, ip, directory, **options)
         mine.append(host)
@@ -62,12 +124,14 @@ def new_host(segment, request):
 class Pair:
     """alpha and beta, and the guest "web" that moves between them. Tests share them: booting costs."""
 
-    def __init__(self, segment):
+    def __init__(self, segment, vendor):
+        self.vendor = vendor
         files = {"web.cfg": bed.guest_config(ip=GUEST_IP),
                  "race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes(),
                  "small.cfg": bed.guest_config("small", 96, "52:54:00:77:01:03", "10.77.0.103")}
-        self.hosts = {name: bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
+        self.hosts = {name: bed.host(segment, name, ip, OUT / vendor / name, number=number, vendor=vendor, files=files,
+                                     peers={**PEERS, "foreign": FOREIGN_IP})
                       for number, (name, ip) in enumerate(PEERS.items(), 1)}
         self.alpha, self.beta = self.hosts["alpha"], self.hosts["beta"]
 
@@ -135,8 +199,8 @@ class Pair:
 
 
 @pytest.fixture(scope="session")
-def shared_pair(segment):
-    made = Pair(segment)
+def shared_pair(segment, vendor):
+    made = Pair(segment, vendor)
     yield made
     made.close()
 

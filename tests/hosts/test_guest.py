@@ -5,7 +5,7 @@ import re
 import pytest
 
 import bed
-from conftest import GUEST_IP
+from conftest import GUEST_IP, OUT, amd_only, started
 
 FAULTS = {
     # What the guest says ("tiny..."), or the hypervisor's log.
@@ -27,14 +27,13 @@ def tiny_config(program, argument, name="tiny"):
 
 
 @pytest.fixture(scope="module")
-def tiny_host(segment):
+def tiny_host(segment, vendor):
     """One host for all tiny guests: what one of them does must not hurt the next."""
-    from conftest import OUT, started
     files = {"faults.bin": (bed.GUEST / "faults.bin").read_bytes()}
     for word in [*FAULTS, "spin", "halt"]:
         files[f"{word}.cfg"] = tiny_config("faults", word)
     files["other.cfg"] = tiny_config("faults", "spin", "other")
-    host = bed.host(segment, "tiny", "10.77.0.10", OUT / "tiny", number=10, files=files, memory=512)
+    host = bed.host(segment, "tiny", "10.77.0.10", OUT / vendor / "tiny", vendor, number=10, files=files, memory=512)
     started.append(host)
     host.boot()
     host.pages_before = host.free_pages()
@@ -140,6 +139,7 @@ def test_console_scroll_back(pair):
     pair.alpha.wait_prompt()
 
 
+@amd_only()
 def test_several_guests_at_once(new_host):
     files = {f"g{n}.cfg": bed.guest_config(f"g{n}", 96, f"52:54:00:77:03:0{n}", f"10.77.0.13{n}") for n in range(3)}
     host = new_host(files=files, guests=[f"g{n}.cfg" for n in range(3)], memory=1024).boot()
@@ -152,6 +152,7 @@ def test_several_guests_at_once(new_host):
     assert "ok" in bed.ssh("10.77.0.132", "echo ok")
 
 
+@amd_only("100 MB take minutes through Bochs' NIC")
 def test_transfer_through_the_guest(pair):
     """100 MB in and out, by ssh, with a checksum on both sides."""
     size = 100_000_000

@@ -5,8 +5,10 @@ import re
 import pytest
 
 import bed
-from conftest import GUEST_IP
+from conftest import GUEST_IP, amd_only
 from test_migrate import assert_at, move
+
+pytestmark = amd_only()
 
 # Fault points that hold the protocol (migrate/), and who holds. Before the source sends COMMIT it keeps the guest.
 BEFORE_COMMIT = ["send.connect", "recv.hello", "send.rounds", "recv.memory", "send.final", "send.end", "send.commit"]

@@ -9,7 +9,7 @@ import pytest
 
 import bed
 import frames
-from conftest import ALPHA_IP, GUEST_IP, OUT
+from conftest import ALPHA_IP, GUEST_IP, OUT, amd_only
 from test_migrate import move
 
 # Without any offload the hypervisor has to cut segments and to complete checksums itself.
@@ -152,7 +152,7 @@ def test_the_checks_find_wrong_frames():
 
 # --- one host behind each NIC -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("kind", NICS)
+@pytest.mark.parametrize("vendor, kind", [*(("amd", kind) for kind in NICS), ("intel", "e1000")], indirect=["vendor"])
 def test_nic(new_host, dhcp, segment, kind):
     """Host and guest get addresses by DHCP and answer pings, TCP goes both ways, the link goes down and comes back."""
     config = "name = 'solo'\naddress = 'dhcp'\nguests = ['web.cfg']\n"
@@ -170,16 +170,17 @@ def test_nic(new_host, dhcp, segment, kind):
     serve_iperf(guest)
     # Offloads are what a virtio NIC may leave to who gets the frame; any other sends what is right as it is.
     with nobody_complains(guest), frames.Sniffer(host.tap) as sniffer:
-        iperf(guest, 20)
-        iperf(guest, 40, "-R")
+        iperf(guest, 20 if host.VENDOR == "amd" else 4)
+        iperf(guest, 40 if host.VENDOR == "amd" else 4, "-R")
     assert sniffer.faults == [] and sniffer.seen > 300    # of up to 64 KiB
     assert bool(sniffer.large) == bool(sniffer.partial) == (kind == "virtio")
     before = host.free_pages()
-    host.qmp("set_link", name="net0", up=False)
-    wait_for("link down", lambda: "link down" in host.command("net"), 5)
-    assert ping(ip, "-w", "2", count=2) == 0
-    host.qmp("set_link", name="net0", up=True)
-    wait_for("link up", lambda: "link up" in host.command("net"), 5)
+    if host.VENDOR == "amd":    # Bochs' NIC does not see its link
+        host.qmp("set_link", name="net0", up=False)
+        wait_for("link down", lambda: "link down" in host.command("net"), 5)
+        assert ping(ip, "-w", "2", count=2) == 0
+        host.qmp("set_link", name="net0", up=True)
+        wait_for("link up", lambda: "link up" in host.command("net"), 5)
     wait_for("answer of the host", lambda: ping(ip, "-w", "2", count=1), 20)
     wait_for("answer of the guest", lambda: ping(guest, "-w", "2", count=1), 20)
     wait_for("renewal of the host's lease", lambda: dhcp.grants(ip) >= 2, 30)
@@ -187,6 +188,7 @@ def test_nic(new_host, dhcp, segment, kind):
     host.wait_pages(before)
 
 
+@amd_only("Bochs' e1000 takes no frame longer than 2 KiB")
 @pytest.mark.parametrize("nic", ["virtio-net-pci", "e1000", "e1000e"])
 def test_jumbo(new_host, segment, nic):
     """9,000 bytes a frame from end to end: to the host, to the guest, and TCP."""
@@ -217,6 +219,7 @@ def test_jumbo(new_host, segment, nic):
 
 # --- two hosts --------------------------------------------------------------------------------------------------------
 
+@amd_only("200 MB take minutes through Bochs' NIC")
 def test_ping_and_tcp(pair, segment):
     """200 MB each way between this machine and the guest, offloads and all."""
     assert ping(ALPHA_IP) == 5 and ping(GUEST_IP) == 5
@@ -240,6 +243,7 @@ def two_guests(pair):
             host.command("destroy small")
 
 
+@amd_only()
 def test_guest_to_guest(two_guests):
     """Over the switch inside of one host, then between two hosts."""
     pair = two_guests
@@ -261,6 +265,7 @@ def port_of(segment, mac):
     return None
 
 
+@amd_only("a Bochs' seconds are not ours")
 def test_announcement(pair, segment):
     """After a move the segment learns at once where the guest is: some RARP requests, no storm, nothing twice."""
     mac = frames.mac_bytes(WEB_MAC)
@@ -292,6 +297,7 @@ def test_announcement(pair, segment):
     assert len(answers) == len(set(answers))
 
 
+@amd_only()
 def test_foreign_source_is_dropped(two_guests, segment):
     """A guest speaks with its own address only: it can neither change it nor claim another's."""
     pair = two_guests
@@ -325,6 +331,7 @@ def watch(ip, seconds, meanwhile):
         session.close()
 
 
+@amd_only()
 def test_who_gets_what(two_guests):
     """Broadcasts and multicasts reach every guest; what is for another guest or host does not."""
     pair = two_guests
@@ -357,6 +364,7 @@ def test_who_gets_what(two_guests):
 HOSTILE = ["truncated", "wrong_lengths", "fragments", "land", "noise", "syn_flood"]
 
 
+@amd_only()
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_frames(pair, kind):
     """The host stays up, its console answers, nothing is lost, and guests still move."""
@@ -395,6 +403,7 @@ def move_back(pair, patience_s=60):
 
 # --- links ------------------------------------------------------------------------------------------------------------
 
+@amd_only("a Bochs' NIC does not see that its link is down")
 def test_half_open_connection(pair, segment):
     """The wire breaks in the middle of a move: both sides notice within ten seconds or so, and say so."""
     pair.alpha.command("fault send.rounds")

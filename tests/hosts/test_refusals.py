@@ -8,7 +8,7 @@ import struct
 import pytest
 
 import bed
-from conftest import ALPHA_IP, BETA_IP, GUEST_IP, OUT, PEERS, started
+from conftest import ALPHA_IP, BETA_IP, GUEST_IP, OUT, PEERS, amd_only, started
 
 PORT = 8002
 
@@ -20,11 +20,13 @@ def refused(source, guest, target, pattern):
     assert source.guests()[guest] == "running"
 
 
+@amd_only()
 def test_unknown_peer(pair):
     refused(pair.alpha, "web", "gamma", "gamma is no peer: add it")
     refused(pair.alpha, "web", "10.77.0.77", "10.77.0.77 is no peer: add it")
 
 
+@amd_only()
 def test_peer_is_down(pair, segment):
     segment.link(pair.beta.tap, False)
     refused(pair.alpha, "web", "beta", r"web was not moved to beta")
@@ -32,6 +34,7 @@ def test_peer_is_down(pair, segment):
     pair.alpha.migrate("web", "beta", "--live")
 
 
+@amd_only()
 def test_not_allowed_by_the_peer(pair, new_host):
     """delta knows nobody: it takes no guest although alpha's side is willing."""
     delta = new_host("delta", "10.77.0.20", peers={"alpha": ALPHA_IP}, memory=512,
@@ -41,6 +44,7 @@ def test_not_allowed_by_the_peer(pair, new_host):
     assert "t" not in pair.alpha.guests()
 
 
+@amd_only()
 def test_no_room(pair, new_host):
     """A peer with too little memory says how much it has and how much is needed."""
     files = {"big.cfg": bed.guest_config("big", 700, "52:54:00:77:04:02", "10.77.0.141")}
@@ -52,16 +56,19 @@ def test_no_room(pair, new_host):
     small.wait_pages(before)
 
 
-def test_missing_cpu_feature(new_host):
-    """A guest that was shown AVX2 does not move to a host without it."""
+@pytest.mark.parametrize("vendor, cpu, feature", [("amd", "max,avx2=off", "avx2"), ("intel", "corei7_haswell_4770", "avx512f")],
+                         indirect=["vendor"])
+def test_missing_cpu_feature(new_host, cpu, feature):
+    """A guest that was shown a feature does not move to a host whose CPU lacks it."""
     files = {"web.cfg": bed.guest_config("web", 96, "52:54:00:77:04:03", "10.77.0.142")}
-    poor = new_host("poor", "10.77.0.23", peers={"rich": "10.77.0.24"}, memory=512, cpu="max,avx2=off").boot()
+    poor = new_host("poor", "10.77.0.23", peers={"rich": "10.77.0.24"}, memory=512, cpu=cpu).boot()
     rich = new_host("rich", "10.77.0.24", peers={"poor": "10.77.0.23"}, memory=512, files=files).boot()
     rich.command("create web")
-    refused(rich, "web", "poor", r"poor lacks .*avx2.*, which web was shown")
+    refused(rich, "web", "poor", rf"poor lacks .*{feature}.*, which web was shown")
     assert poor.guests() == {}
 
 
+@amd_only()
 def test_name_and_mac_clashes(pair):
     alpha, beta = pair.alpha, pair.beta
     alpha.command("create small")
@@ -71,6 +78,7 @@ def test_name_and_mac_clashes(pair):
         host.command("destroy small")
 
 
+@amd_only()
 def test_mac_clash(new_host):
     mac = "52:54:00:77:04:04"
     one = new_host("one", "10.77.0.25", peers={"two": "10.77.0.26"}, memory=512,
@@ -104,6 +112,7 @@ def send_raw(target, source_ip, data, segment):
     return answer
 
 
+@amd_only()
 def test_strangers_are_turned_away(pair, segment):
     assert send_raw(ALPHA_IP, None, b"GET / HTTP/1.0\r\n\r\n", segment) == b""
     log = pair.alpha.command("dmesg")
@@ -121,9 +130,9 @@ STREAMS = {
 
 
 @pytest.fixture(scope="module")
-def lonely(segment):
+def lonely(segment, vendor):
     """A host whose only peer is an address that the test itself speaks from."""
-    host = bed.host(segment, "lonely", "10.77.0.30", OUT / "lonely", number=30, memory=512, peers={"tester": "10.77.0.31"})
+    host = bed.host(segment, "lonely", "10.77.0.30", OUT / "lonely", vendor, number=30, memory=512, peers={"tester": "10.77.0.31"})
     started.append(host)
     host.boot()
     yield host
@@ -131,6 +140,7 @@ def lonely(segment):
     started.remove(host)
 
 
+@amd_only()
 @pytest.mark.parametrize("name", STREAMS)
 def test_garbage_streams(lonely, segment, name):
     before = lonely.free_pages()
