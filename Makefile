@@ -2,8 +2,8 @@
 #
 #	make		build/BOOTX64.EFI (RELEASE=1: no debug checks; CC=clang works)
 #	make image	build/godwit.img: a GPT disk with an ESP, for a USB stick or a VM
-#	make demo	two emulated hosts, a Debian guest, live migration, shown
-#	make run	the same two hosts, their consoles in tmux, for playing
+#	make demo	two emulated hosts, a Debian guest, live migration, shown (VENDOR=intel: in Bochs)
+#	make run	the same two hosts, their consoles in tmux, for playing (VENDOR=intel likewise)
 #	make test	check + the tests in emulated machines
 #	make check	the unit tests alone, on this machine, with sanitizers
 #	make lint	layers, headers, licences, clang

@@ -82,14 +82,16 @@ test: $(EMULATED)
 	@$(build_unit_tests)
 	@tools/run_tests all $(BUILD) $(HOST_PROGRAMS)
 
+# Whose CPUs the emulated hosts have: amd (QEMU) or intel (Bochs).
+VENDOR ?= amd
 demo: $(EMULATED)
-	@tools/python tests/hosts/demo.py
+	@tools/python tests/hosts/demo.py $(VENDOR)
 run: $(EMULATED)
-	@tools/python tests/hosts/run.py
+	@tools/python tests/hosts/run.py $(VENDOR)
 bench: $(EMULATED)
 	@tools/python tests/hosts/bench.py
 soak: $(EMULATED)
-	@tools/python tests/hosts/soak.py
+	@tools/python tests/hosts/soak.py $(VENDOR)
 
 lint: | $(THIRD)/.setup-all
 	@tools/lint

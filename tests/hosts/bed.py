@@ -17,7 +17,7 @@ from qemu import QemuHost, qemu_program
 
 __all__ = ["BOOT_TIMEOUT_S", "BUILD", "COMMAND_TIMEOUT_S", "GUEST", "NODE_IP", "PREFIX", "TOP", "Trouble", "run", "spawn",
            "until", "BochsHost", "why_no_bochs", "Host", "guest_config", "summary", "Pinger", "SshSession", "boot_id",
-           "complaints", "ssh", "ssh_command", "wait_guest", "QemuHost", "qemu_program", "VENDORS", "host"]
+           "complaints", "ssh", "ssh_command", "wait_guest", "QemuHost", "qemu_program", "VENDORS", "host", "vendor_argument"]
 
 TUN = "/dev/net/tun"
 VENDORS = {kind.VENDOR: kind for kind in (QemuHost, BochsHost)}
@@ -54,6 +54,14 @@ def enter_namespace():
         sys.exit(f"{Path(sys.argv[0]).stem}: FAIL {why}")
     os.environ["GODWIT_NAMESPACE"] = "1"
     os.execvp("unshare", ["unshare", "-rn", sys.executable, *sys.argv])
+
+
+def vendor_argument():
+    """The vendor that a program was told as its only argument (make demo VENDOR=intel)."""
+    vendor = sys.argv[1] if len(sys.argv) > 1 else "amd"
+    if len(sys.argv) > 2 or vendor not in VENDORS:
+        sys.exit(f"{Path(sys.argv[0]).stem}: the vendor is one of: {', '.join(VENDORS)}")
+    return vendor
 
 
 class Segment:

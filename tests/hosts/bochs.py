@@ -5,6 +5,7 @@ Its time is not ours: an instruction takes 1/IPS s of the machine's time however
 machine runs ahead. So what waits for the machine's time is quick here, and what it computes is slow.
 """
 import os
+import shlex
 import socket
 
 from basics import TOP, Trouble, spawn
@@ -13,6 +14,7 @@ from machine import Host
 
 BOCHS = TOP / "third_party/bochs"
 START_TIMEOUT_S = 30
+TERMINAL_PORT = 7700
 
 # The firmware ends at 4 GiB. A port of "socket-client" is the only dependable console; ours is the listening end.
 # The screen ("term") goes to a file. Unknown MSRs fault, as on a real CPU.
@@ -81,6 +83,15 @@ class BochsHost(Host):
             if not link.exists():
                 os.symlink(BOCHS / name, link)
         (self.directory / "bochsrc").write_text(self.configuration(port))
+
+    def terminal_command(self):
+        """The console is netcat's, and when it ends so does the machine."""
+        self.segment.add_tap(self.tap, vnet_hdr=False)
+        port = TERMINAL_PORT + self.number
+        self.prepare(port)
+        bochs = shlex.join(["setpriv", "--pdeathsig", "KILL", *map(str, self.command_line())])
+        return (f"cd {shlex.quote(str(self.directory))} && {{ (sleep 1; exec {bochs}) </dev/null >bochs.out 2>&1 & "
+                f"stty raw -echo; exec nc -l 127.0.0.1 {port}; }}")
 
     def start(self):
         if why := why_no_bochs():

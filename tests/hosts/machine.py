@@ -80,6 +80,10 @@ class Host:
         """Switches the machine on; its serial line is self.line from then on."""
         raise NotImplementedError
 
+    def terminal_command(self):
+        """A shell command that runs the machine with its console on the terminal."""
+        raise NotImplementedError
+
     def running(self):
         return self.process is not None and self.process.poll() is None
 

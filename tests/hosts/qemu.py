@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AMD hosts: QEMU, which translates SVM in software (TCG)."""
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -39,6 +40,12 @@ class QemuHost(Host):
             words += ["-netdev", f"tap,id=net0,ifname={self.tap},script=no,downscript=no",
                       "-device", f"{self.nic},netdev=net0,mac={self.mac},romfile="]
         return words + self.extra
+
+    def terminal_command(self):
+        self.segment.add_tap(self.tap)
+        words = self.command_line()
+        words[words.index("-chardev") + 1] = "stdio,id=console,signal=off,logfile=serial.log"
+        return f"cd {shlex.quote(str(self.directory))} && exec {shlex.join(words)}"
 
     def start(self):
         if self.nic:

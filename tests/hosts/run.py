@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""make run: the demo's two hosts with their consoles in tmux, for playing. Ctrl-b d leaves; both machines then end."""
-import shlex
+"""make run [VENDOR=intel]: the demo's two hosts with their consoles in tmux, for playing. Ctrl-b d leaves; both machines then end."""
 import shutil
 import subprocess
 import sys
@@ -12,23 +11,21 @@ OUT = bed.BUILD / "run"
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 
 
-def main():
+def main(vendor):
     if not shutil.which("tmux"):
         sys.exit("make run needs tmux: tools/setup installs it (as root), or: apt install tmux")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         sys.exit("make run wants a terminal")
+    if vendor == "intel" and (why := bed.why_no_bochs()):
+        sys.exit(f"make run: {why}")
     bed.enter_namespace()
     segment = bed.Segment()
     shutil.rmtree(OUT, ignore_errors=True)
     commands = []
     for number, (name, ip) in enumerate(PEERS.items(), 1):
         files = {"web.cfg": bed.guest_config(), "db.cfg": bed.guest_config("db", 128, "52:54:00:77:01:02", "10.77.0.102")}
-        host = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS, files=files)
-        segment.add_tap(host.tap)
-        words = host.command_line()
-        chardev = words.index("-chardev")
-        words[chardev + 1] = "stdio,id=console,signal=off,logfile=serial.log"
-        commands.append(f"cd {shlex.quote(str(host.directory))} && exec {shlex.join(words)}")
+        host = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS, files=files)
+        commands.append(host.terminal_command())
     tmux = ["tmux", "-L", "godwit", "-f", "/dev/null"]
     hint = ("create web; console web (Ctrl-] leaves); migrate --live web beta | "
             f"here: ssh -i {bed.GUEST.relative_to(bed.TOP)}/id_ed25519 root@10.77.0.101 | Ctrl-b d ends all")
@@ -41,4 +38,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(bed.vendor_argument()))

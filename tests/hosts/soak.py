@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""make soak: hundreds of moves under load (SOAK_MOVES, 300), live and offline, with a memory checker and an open session."""
+"""make soak [VENDOR=intel]: hundreds of moves under load (SOAK_MOVES, 300), live and offline, with a memory checker and an open session."""
 import os
 import sys
 import time
@@ -12,10 +12,10 @@ GUEST_IP = "10.77.0.101"
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 
 
-def main():
+def main(vendor):
     bed.enter_namespace()
     segment = bed.Segment()
-    hosts = {name: bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS,
+    hosts = {name: bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS,
                             files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).start()
              for number, (name, ip) in enumerate(PEERS.items(), 1)}
     sessions = []
@@ -58,4 +58,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(bed.vendor_argument()))
