@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "arch/x86_64/hvm/event.c"
+#include "arch/x86_64/hvm/state.c"
 #include "arch/x86_64/npt_amd.c"
 #include "arch/x86_64/svm/event.c"
 #include "arch/x86_64/svm/exit.c"
@@ -58,17 +60,17 @@ void svm_vmsave(hpa_t vmcb)
 static u64 debug_registers[4];
 static u64 served;
 
-void svm_dr_load(const u64 dr[4])
+void hvm_dr_load(const u64 dr[4])
 {
 	memcpy(debug_registers, dr, sizeof(debug_registers));
 }
 
-void svm_dr_save(u64 dr[4])
+void hvm_dr_save(u64 dr[4])
 {
 	memcpy(dr, debug_registers, sizeof(debug_registers));
 }
 
-void svm_serve_interrupts(void)
+void hvm_serve_interrupts(void)
 {
 	served++;
 }

@@ -8,58 +8,6 @@
 #include "arch/x86_64/svm/svm.h"
 #include "lib/log.h"
 
-/* Vectors below it are exceptions; what QEMU reports as an exception above it was an interrupt. */
-#define FIRST_IRQ_VECTOR 32
-
-/* The CPU would refuse others with VMEXIT_INVALID (15.20). */
-bool svm_event_valid(const struct vm_event *event)
-{
-	switch ((enum event_type)event->type) {
-	case EVENT_NONE:
-	case EVENT_IRQ:
-		return !event->has_error_code;
-	case EVENT_NMI:
-		return !event->has_error_code;
-	case EVENT_EXCEPTION:
-		return event->vector < FIRST_IRQ_VECTOR && event->vector != VECTOR_NMI;
-	case EVENT_SOFT_INT:
-		/* Never saved: the INT n is executed again instead (svm_event_exit). */
-		return false;
-	}
-	return false;
-}
-
-/* What two exceptions in a row make (APM 2 8.2.9, table 8-4). */
-static bool is_contributory(u8 vector)
-{
-	return vector == 0 || (vector >= 10 && vector <= 13);
-}
-
-static bool makes_double_fault(u8 first, u8 second)
-{
-	if (first == VECTOR_PF)
-		return second == VECTOR_PF || is_contributory(second);
-	return is_contributory(first) && is_contributory(second);
-}
-
-/*
- * An exception while another event waits (its delivery was interrupted by the exit). Two
- * exceptions make a double fault or the second one wins, as the instruction or the delivery that
- * raised the first comes again. An interrupt would be lost that way, so it stays, and what
- * interrupted its delivery happens again. A fault in a double fault's delivery stays a double
- * fault here: the guest spins in exits until somebody stops it, and hurts only itself.
- */
-static void merge_exception(struct vm_event *waiting, struct vm_event event)
-{
-	if (waiting->type != EVENT_EXCEPTION || waiting->vector == VECTOR_DF)
-		return;
-	if (!makes_double_fault(waiting->vector, event.vector)) {
-		*waiting = event;
-		return;
-	}
-	*waiting = (struct vm_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DF, .has_error_code = 1 };
-}
-
 void svm_set_event(struct svm_vcpu *sv, struct vm_event event)
 {
 	sv->event = event;
@@ -75,10 +23,10 @@ void svm_inject(struct vcpu *vcpu, struct vm_event event)
 
 	if (sv->event.type != EVENT_NONE) {
 		assert(event.type == EVENT_EXCEPTION);
-		merge_exception(&sv->event, event);
+		hvm_event_merge(&sv->event, event);
 		return;
 	}
-	assert(event.type == EVENT_SOFT_INT || svm_event_valid(&event));
+	assert(event.type == EVENT_SOFT_INT || hvm_event_valid(&event));
 	svm_set_event(sv, event);
 }
 
@@ -128,7 +76,7 @@ void svm_insn_done(struct vcpu *vcpu)
 	vcpu->regs.rflags &= ~RFLAGS_RF;
 	if (likely(!(vcpu->regs.rflags & RFLAGS_TF)))
 		return;
-	vmcb->state.dr6 |= BIT(14); /* BS */
+	vmcb->state.dr6 |= DR6_BS;
 	vmcb_touched(vmcb, CLEAN_DRX);
 	svm_inject(vcpu, (struct vm_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DB });
 }

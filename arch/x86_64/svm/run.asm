@@ -7,9 +7,6 @@ default rel
 
 global svm_enter
 global svm_vmsave
-global svm_dr_load
-global svm_dr_save
-global svm_serve_interrupts
 
 section .text
 
@@ -19,39 +16,6 @@ section .text
 svm_vmsave:
 	mov	rax, rdi
 	vmsave
-	ret
-
-; void svm_dr_load(const u64 dr[4])
-svm_dr_load:
-	mov	rax, [rdi]
-	mov	rcx, [rdi + 8]
-	mov	rdx, [rdi + 16]
-	mov	rsi, [rdi + 24]
-	mov	dr0, rax
-	mov	dr1, rcx
-	mov	dr2, rdx
-	mov	dr3, rsi
-	ret
-
-; void svm_dr_save(u64 dr[4])
-svm_dr_save:
-	mov	rax, dr0
-	mov	rcx, dr1
-	mov	rdx, dr2
-	mov	rsi, dr3
-	mov	[rdi], rax
-	mov	[rdi + 8], rcx
-	mov	[rdi + 16], rdx
-	mov	[rdi + 24], rsi
-	ret
-
-; void svm_serve_interrupts(void)
-;
-; STI holds interrupts back for one more instruction.
-svm_serve_interrupts:
-	sti
-	nop
-	cli
 	ret
 
 ; void svm_enter(u64 *gpr, hpa_t vmcb, hpa_t host_vmcb)

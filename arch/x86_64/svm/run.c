@@ -107,7 +107,7 @@ static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
 	if (sv->attention & ATTENTION_EVENT)
 		svm_event_enter(vcpu);
 	if (sv->attention & ATTENTION_DR)
-		svm_dr_load(sv->dr);
+		hvm_dr_load(sv->dr);
 }
 
 void svm_set_dr_live(struct svm_vcpu *sv, bool live)
@@ -121,13 +121,12 @@ void svm_set_dr_live(struct svm_vcpu *sv, bool live)
 }
 
 /*
- * VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. No breakpoint is on (DR7 bits
- * 0-7): back to intercepting, until the guest touches a debug register again.
+ * VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. No breakpoint is on: back to intercepting, until the guest touches a debug register again.
  */
 static void save_debug_registers(struct svm_vcpu *sv)
 {
-	svm_dr_save(sv->dr);
-	if (!(sv->vmcb->state.dr7 & 0xff))
+	hvm_dr_save(sv->dr);
+	if (!(sv->vmcb->state.dr7 & DR7_BREAKPOINTS))
 		svm_set_dr_live(sv, false);
 }
 
@@ -172,5 +171,5 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 		finish(vcpu, sv);
 	svm_decode_exit(vcpu, exit);
 	if (exit->kind == VM_EXIT_HOST)
-		svm_serve_interrupts();
+		hvm_serve_interrupts();
 }

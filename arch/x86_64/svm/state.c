@@ -9,18 +9,6 @@
 #include "vmm/cr.h"
 #include "vmm/msr.h"
 
-#define HIGH_HALF 0xffffffff00000000ull
-#define EFER_KNOWN (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE | EFER_FFXSR)
-/* Bits whose change makes cached translations wrong (APM 2 5.5.3). */
-#define CR0_PAGING (CR0_PE | CR0_PG | CR0_WP)
-#define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
-#define DEBUGCTL_KNOWN 3ull /* LBR, BTF: kept, without an effect */
-
-static bool canonical(u64 address)
-{
-	return (u64)((s64)(address << 16) >> 16) == address;
-}
-
 /* The CPU keeps the privilege level apart from SS (APM 2 appendix B, CPL); in a struct cpu_state it is SS.DPL. */
 static u16 ss_attr(const struct vmcb_state *state)
 {
@@ -95,58 +83,6 @@ void svm_get_state(const struct vcpu *vcpu, struct cpu_state *state)
 	state->nmi_blocked = sv->nmi_blocked;
 }
 
-static bool pat_valid(u64 pat)
-{
-	for (u32 i = 0; i < 64; i += 8) {
-		u64 type = pat >> i & 0xff;
-
-		if (type > 7 || type == 2 || type == 3)
-			return false;
-	}
-	return true;
-}
-
-/* What makes VMRUN fail (APM 2 15.5.1). */
-static bool control_registers_valid(const struct cpu_state *s)
-{
-	bool paging = s->cr0 & CR0_PG;
-	bool long_mode = s->efer & EFER_LME && paging;
-
-	if (s->cr0 & HIGH_HALF || s->cr4 & HIGH_HALF || s->cr3 & ~0x000fffffffffffffull || s->cr8 > 15)
-		return false;
-	if ((s->cr0 & CR0_NW && !(s->cr0 & CR0_CD)) || (paging && !(s->cr0 & CR0_PE)))
-		return false;
-	if (s->efer & ~(u64)EFER_KNOWN || !(s->efer & EFER_LMA) != !long_mode)
-		return false;
-	if (long_mode && (!(s->cr4 & CR4_PAE) || (s->cs.attr & SEGMENT_L && s->cs.attr & SEGMENT_DB)))
-		return false;
-	return !(s->dr6 & HIGH_HALF) && !(s->dr7 & HIGH_HALF);
-}
-
-/* What VMRUN and VMLOAD would cut or fault on. */
-static bool addresses_valid(const struct cpu_state *s)
-{
-	u64 addresses[] = {
-		s->gdtr.base, s->idtr.base, s->fs.base, s->gs.base,        s->ldtr.base,     s->tr.base,
-		s->lstar,     s->cstar,     s->kernel_gs_base, s->sysenter_esp, s->sysenter_eip,
-	};
-
-	for (u32 i = 0; i < ARRAY_SIZE(addresses); i++)
-		if (!canonical(addresses[i]))
-			return false;
-	return true;
-}
-
-static bool state_valid(const struct cpu_state *s)
-{
-	u64 features = fpu_features();
-
-	return control_registers_valid(s) && addresses_valid(s) && pat_valid(s->pat) && svm_event_valid(&s->event) &&
-	       s->xcr0 & XCR0_X87 && !(s->xcr0 & ~features) && !s->xss && !s->spec_ctrl &&
-	       !(s->debugctl & ~DEBUGCTL_KNOWN) && (!s->tsc_aux || svm_features.rdtscp) &&
-	       !(s->tsc_aux & HIGH_HALF);
-}
-
 static void set_segments(struct vmcb_state *to, const struct cpu_state *from)
 {
 	to->es = from->es;
@@ -162,29 +98,16 @@ static void set_segments(struct vmcb_state *to, const struct cpu_state *from)
 	to->cpl = SEGMENT_DPL(from->ss.attr);
 }
 
-int svm_set_state(struct vcpu *vcpu, const struct cpu_state *state)
+void svm_state_to_area(struct vmcb_state *to, const struct cpu_state *state)
 {
-	struct svm_vcpu *sv = svm_of(vcpu);
-	struct vmcb_state *to = &sv->vmcb->state;
-
-	if (!state_valid(state))
-		return trace_error(-E_INVAL);
-	memcpy(vcpu->regs.gpr, state->gpr, sizeof(state->gpr));
-	vcpu->regs.rip = state->rip;
-	vcpu->regs.rflags = state->rflags | RFLAGS_FIXED;
-	vcpu->xcr0 = state->xcr0;
-	fpu_set_xcr0(vcpu->xsave, state->xcr0);
 	to->cr0 = state->cr0;
 	to->cr2 = state->cr2;
 	to->cr3 = state->cr3;
 	to->cr4 = state->cr4;
-	svm_set_cr(vcpu, 8, state->cr8);
-	memcpy(sv->dr, state->dr, sizeof(state->dr));
 	to->dr6 = state->dr6;
 	to->dr7 = state->dr7;
-	svm_set_dr_live(sv, state->dr7 & 0xff);
 	set_segments(to, state);
-	to->efer = state->efer | EFER_SVME;
+	to->efer = state->efer | EFER_SVME; /* or VMRUN refuses (APM 2 15.5.1) */
 	to->star = state->star;
 	to->lstar = state->lstar;
 	to->cstar = state->cstar;
@@ -194,6 +117,23 @@ int svm_set_state(struct vcpu *vcpu, const struct cpu_state *state)
 	to->sysenter_esp = state->sysenter_esp;
 	to->sysenter_eip = state->sysenter_eip;
 	to->g_pat = state->pat;
+}
+
+int svm_set_state(struct vcpu *vcpu, const struct cpu_state *state)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+
+	if (!hvm_state_valid(state, svm_features.rdtscp))
+		return trace_error(-E_INVAL);
+	memcpy(vcpu->regs.gpr, state->gpr, sizeof(state->gpr));
+	vcpu->regs.rip = state->rip;
+	vcpu->regs.rflags = state->rflags | RFLAGS_FIXED;
+	vcpu->xcr0 = state->xcr0;
+	fpu_set_xcr0(vcpu->xsave, state->xcr0);
+	svm_state_to_area(&sv->vmcb->state, state);
+	svm_set_cr(vcpu, 8, state->cr8);
+	memcpy(sv->dr, state->dr, sizeof(state->dr));
+	svm_set_dr_live(sv, state->dr7 & DR7_BREAKPOINTS);
 	sv->tsc_aux = state->tsc_aux;
 	sv->attention |= ATTENTION_SWITCH;
 	sv->debugctl = state->debugctl;
@@ -326,7 +266,7 @@ int svm_get_msr(const struct vcpu *vcpu, u32 msr, u64 *value)
 static int must_check set_plain(struct vmcb *vmcb, u32 msr, u64 *plain, u64 value)
 {
 	/* The others are no addresses. */
-	if (msr != MSR_STAR && msr != MSR_SFMASK && msr != MSR_SYSENTER_CS && !canonical(value))
+	if (msr != MSR_STAR && msr != MSR_SFMASK && msr != MSR_SYSENTER_CS && !hvm_canonical(value))
 		return -E_INVAL;
 	*plain = value;
 	vmcb_touched(vmcb, CLEAN_SEG);
@@ -359,7 +299,7 @@ int svm_set_msr(struct vcpu *vcpu, u32 msr, u64 value)
 	case MSR_EFER:
 		return set_efer(vcpu, value);
 	case MSR_PAT:
-		if (!pat_valid(value))
+		if (!hvm_pat_valid(value))
 			return -E_INVAL;
 		sv->vmcb->state.g_pat = value;
 		vmcb_touched(sv->vmcb, CLEAN_NP);

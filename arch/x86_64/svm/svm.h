@@ -12,39 +12,15 @@
 #ifndef SVM_SVM_H
 #define SVM_SVM_H
 
+#include "arch/x86_64/hvm/backends.h"
+#include "arch/x86_64/hvm/common.h"
 #include "arch/x86_64/svm/vmcb.h"
 #include "types.h"
 #include "vmm/hvm.h"
 #include "vmm/vcpu.h"
 
-extern const struct hvm_ops svm_ops;
-
-enum svm_msr {
-	MSR_SYSENTER_CS = 0x174,
-	MSR_SYSENTER_ESP = 0x175,
-	MSR_SYSENTER_EIP = 0x176,
-	MSR_DEBUGCTL = 0x1d9,
-};
-enum { MSR_PRED_CMD = 0x49, PRED_CMD_IBPB = 1 };
-#define MSR_STAR 0xc0000081u
-#define MSR_LSTAR 0xc0000082u
-#define MSR_CSTAR 0xc0000083u
-#define MSR_SFMASK 0xc0000084u
-#define MSR_FS_BASE 0xc0000100u
-#define MSR_GS_BASE 0xc0000101u
-#define MSR_KERNEL_GS_BASE 0xc0000102u
-#define MSR_TSC_AUX 0xc0000103u
 #define MSR_VM_CR 0xc0010114u
 #define MSR_VM_HSAVE_PA 0xc0010117u
-
-#define RFLAGS_FIXED BIT(1)
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_IF BIT(9)
-#define RFLAGS_RF BIT(16)
-#define RFLAGS_VM BIT(17)
-
-enum exception_vector { VECTOR_DB = 1, VECTOR_NMI = 2, VECTOR_BP = 3, VECTOR_OF = 4, VECTOR_DF = 8, VECTOR_PF = 14,
-			VECTOR_AC = 17, VECTOR_MC = 18 };
 
 /* CPUID 8000000Ah (APM 3 E.4.9) and what else decides; the same on all CPUs. */
 struct svm_features {
@@ -134,9 +110,10 @@ void svm_event_exit(struct vcpu *vcpu);
 void svm_iret_exit(struct vcpu *vcpu);
 /* EVENT_NONE clears it. */
 void svm_set_event(struct svm_vcpu *sv, struct vm_event event);
-bool must_check svm_event_valid(const struct vm_event *event);
 
 /* state.c */
+/* The save area's part of state, taken as it is. */
+void svm_state_to_area(struct vmcb_state *to, const struct cpu_state *state);
 void svm_get_state(const struct vcpu *vcpu, struct cpu_state *state);
 int must_check svm_set_state(struct vcpu *vcpu, const struct cpu_state *state);
 void svm_get_mode(const struct vcpu *vcpu, struct paging_mode *mode);
@@ -149,9 +126,5 @@ void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset);
 /* run.asm: enters the guest with these registers (all but RAX and RSP, which the VMCB has). */
 void svm_enter(u64 *gpr, hpa_t vmcb, hpa_t host_vmcb);
 void svm_vmsave(hpa_t vmcb);
-void svm_dr_load(const u64 dr[4]);
-void svm_dr_save(u64 dr[4]);
-/* Host interrupts that wait are taken now. */
-void svm_serve_interrupts(void);
 
 #endif

@@ -11,7 +11,6 @@
 #include "vmm/cr.h"
 #include "vmm/vm.h"
 
-#define PAT_AT_RESET 0x0007040600070406ull
 #define PAUSE_FILTER_COUNT 3000
 
 /* A page for the VMCB and one for struct svm_vcpu. */
@@ -46,42 +45,11 @@ static void set_intercepts(struct vmcb_control *control)
 	}
 }
 
-static struct segment data_segment(void)
-{
-	return (struct segment){ .attr = SEGMENT_P | SEGMENT_S | 3, .limit = 0xffff };
-}
-
-/* APM 2 14.1.3, table 14-1. */
-static void set_reset_state(struct vmcb_state *state)
-{
-	state->es = data_segment();
-	state->ss = data_segment();
-	state->ds = data_segment();
-	state->fs = data_segment();
-	state->gs = data_segment();
-	state->cs = (struct segment){
-		.selector = 0xf000,
-		.attr = SEGMENT_P | SEGMENT_S | 0xb,
-		.limit = 0xffff,
-		.base = 0xffff0000,
-	};
-	state->gdtr.limit = 0xffff;
-	state->idtr.limit = 0xffff;
-	state->ldtr = (struct segment){ .attr = SEGMENT_P | 2, .limit = 0xffff };
-	state->tr = (struct segment){ .attr = SEGMENT_P | 0xb, .limit = 0xffff };
-	state->efer = EFER_SVME; /* or VMRUN refuses (15.5.1) */
-	state->cr0 = CR0_CD | CR0_NW | CR0_ET;
-	state->dr6 = 0xffff0ff0;
-	state->dr7 = 0x400;
-	state->rflags = RFLAGS_FIXED;
-	state->rip = 0xfff0;
-	state->g_pat = PAT_AT_RESET;
-}
-
 void svm_vmcb_reset(struct vcpu *vcpu)
 {
 	struct svm_vcpu *sv = svm_of(vcpu);
 	struct vmcb *vmcb = sv->vmcb;
+	struct cpu_state reset;
 
 	memset(vmcb, 0, sizeof(*vmcb));
 	*sv = (struct svm_vcpu){ .vmcb = vmcb, .vmcb_hpa = page_hpa(vmcb), .last_cpu = CPUS_MAX };
@@ -91,7 +59,10 @@ void svm_vmcb_reset(struct vcpu *vcpu)
 	vmcb->control.vintr = VINTR_MASKING;
 	vmcb->control.np_enable = NP_ENABLE;
 	vmcb->control.n_cr3 = vcpu->vm->gmem.npt.root;
-	set_reset_state(&vmcb->state);
+	hvm_state_reset(&reset);
+	svm_state_to_area(&vmcb->state, &reset);
+	vmcb->state.rip = reset.rip;
+	vmcb->state.rflags = reset.rflags;
 }
 
 int svm_vcpu_init(struct vcpu *vcpu)
