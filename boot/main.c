@@ -6,8 +6,8 @@
 #include "boot/main.h"
 
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/hvm/backends.h"
 #include "arch/x86_64/init.h"
-#include "arch/x86_64/svm/svm.h"
 #include "boot/host.h"
 #include "console/console.h"
 #include "drivers/framebuffer.h"
@@ -17,6 +17,7 @@
 #include "lib/log.h"
 #include "migrate/migrate.h"
 #include "migrate/pipe.h"
+#include "mm/dirty.h"
 #include "mm/pages.h"
 #include "net/net.h"
 #include "net/tcp_pipe.h"
@@ -58,16 +59,29 @@ static void serial_start(void)
 	log_set_early_sink(serial_write);
 }
 
+/* How guests' writes are tracked: the best way that there is, or the one that godwit.cfg asks for. */
+static void dirty_method_choose(void)
+{
+	bool d_bits = hvm->npt_format()->dirty_bit;
+	bool list = hvm->has_dirty_list && hvm->has_dirty_list();
+	const struct dirty_method *wanted = dirty_choose(host_config.dirty_log, d_bits, list);
+
+	if (!wanted)
+		log_warn("dirty_log = '%s': this CPU has not got it", host_config.dirty_log);
+	dirty_method = wanted ? wanted : dirty_choose("auto", d_bits, list);
+}
+
 /* Without an extension the console still comes up, to say so. */
 static void hvm_choose(void)
 {
-	static const struct hvm_ops *const backends[] = { &svm_ops };
+	static const struct hvm_ops *const backends[] = { &vmx_ops, &svm_ops };
 	const char *why[ARRAY_SIZE(backends)];
 
 	for (u32 i = 0; i < ARRAY_SIZE(backends); i++) {
 		why[i] = backends[i]->missing();
 		if (!why[i]) {
 			hvm = backends[i];
+			dirty_method_choose();
 			return;
 		}
 	}

@@ -9,6 +9,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/migrate.h"
+#include "mm/dirty.h"
 #include "mm/pages.h"
 #include "net/net.h"
 #include "net/port.h"
@@ -110,7 +111,7 @@ static void run_info(u32 argc, char **argv)
 	terminal_printf("virtualization   : %s\n", hvm ? hvm->name : "none: guests can't run here (see dmesg)");
 	if (hvm)
 		terminal_printf("nested paging    : %s, dirty pages by %s\n", hvm->npt_name,
-				hvm->npt_format()->dirty_bit ? "D bits" : "nothing: no live migration");
+				dirty_method->label);
 	print_cpu_name();
 	terminal_printf("nr_cpus          : %u, %u for guests\n", cpu_count(), guest_cpus());
 	terminal_printf("cpu_mhz          : %llu\n", (unsigned long long)(tsc_khz() / 1000));

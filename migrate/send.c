@@ -93,9 +93,10 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 		return say(-E_INVAL, why, why_bytes, "%s does not run", vm->config.name);
 	if (vm->paused & VM_PAUSE_OWNER)
 		return say(-E_BUSY, why, why_bytes, "%s is in doubt: %s", vm->config.name, vm->why);
-	if (options->live && !vm->gmem.npt.format->dirty_bit)
+	if (options->live && !vm->gmem.dirty->collect)
 		return say(-E_NOSYS, why, why_bytes,
-			   "this CPU does not record what a guest writes: 'migrate' without --live needs no record");
+			   "this host's CPU can't tell which memory %s writes to while it runs: move it offline, by "
+			   "'migrate %s %s'", vm->config.name, vm->config.name, peer->name);
 	memset(s, 0, sizeof(*s));
 	if (take_buffers(s, vm))
 		return say(-E_NOMEM, why, why_bytes, "no memory left for the migration's own tables");

@@ -82,7 +82,7 @@ static int build(struct gmem *gm, u64 bytes, const struct npt_format *format, bo
 {
 	int error;
 
-	*gm = (struct gmem){ .pages = bytes / PAGE_SIZE };
+	*gm = (struct gmem){ .pages = bytes / PAGE_SIZE, .dirty = dirty_method };
 	if (!bytes || !IS_ALIGNED(bytes, LARGE_SIZE) || bytes > BIT(46))
 		return trace_error(-E_INVAL);
 	error = npt_init(&gm->npt, format);

@@ -9,6 +9,7 @@
 #ifndef MM_GMEM_H
 #define MM_GMEM_H
 
+#include "mm/dirty.h"
 #include "mm/npt.h"
 #include "types.h"
 
@@ -20,7 +21,9 @@ struct gmem {
 	hpa_t *chunks;     /* one per 2 MiB */
 	u64 chunk_count;
 	struct npt npt;
-	u64 *host_dirty;   /* bit per page, set by gmem_write while logging; from the first log on, to the end */
+	const struct dirty_method *dirty;
+	/* Bit per page, set by gmem_write and gmem_log_page while logging; from the first log on, to the end. */
+	u64 *host_dirty;
 	bool logging;
 };
 
@@ -51,8 +54,16 @@ const void *gmem_page(const struct gmem *gm, u64 page);
 /* Is the page all zero? Stops at the first byte that is not. */
 bool gmem_page_is_zero(const struct gmem *gm, u64 page);
 
-/* Splits large pages and clears the log. -E_NOMEM, -E_NOSYS (no D bits): nothing changed. Flush TLBs after it. */
+/*
+ * Splits large pages and starts the log. -E_NOMEM: nothing changed; -E_NOSYS: there is no way to find
+ * what is written. Flush TLBs after it, then gmem_log_clear(), then again.
+ */
 int must_check gmem_log_start(struct gmem *gm);
+/* Forgets what was written up to now. */
+void gmem_log_clear(struct gmem *gm);
+/* Should the CPUs list the pages that they write to? If so they call gmem_log_page(). Any CPU. */
+bool gmem_log_listed(const struct gmem *gm);
+void gmem_log_page(struct gmem *gm, gpa_t gpa);
 /*
  * Moves what was dirtied since the last time into bitmap (or-ed; one bit per page) and returns how
  * many bits that set. Flush TLBs after it and before reading a page: see vm_dirty_collect().

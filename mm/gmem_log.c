@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The dirty log of a guest's memory: what the guest wrote (the hardware's D bits) and what the host
- * wrote for it (gm->host_dirty). Started, collected and stopped by the service CPU; vm_dirty_*()
+ * The dirty log of a guest's memory: what the guest wrote (by gm->dirty, see mm/dirty.h) and what the
+ * host wrote for it (gm->host_dirty). Started, collected and stopped by the service CPU; vm_dirty_*()
  * adds the flushes.
+ *
+ * Why the list of pages loses nothing: the CPU lists a page when it sets its D bit. A page whose D bit
+ * is set is therefore in some vCPU's list or in the bitmap of listed pages, or was collected and has
+ * its D bit cleared by that collection; a store by a translation that still has D set in a TLB comes
+ * before the flush that follows the collection, and so before the page is read. Lists that were
+ * not emptied yet come one round later; when the guest is paused there are none.
  */
 #include "compiler.h"
 #include "errors.h"
@@ -23,7 +29,7 @@ static void forget(unused void *ctx, unused gpa_t gpa)
 }
 
 /*
- * Writes before this moment need no record: every page is sent once after it. The bitmap stays
+ * Writes before gmem_log_clear() need no record: every page is sent once after it. The bitmap stays
  * until the guest ends, as a vCPU's CPU may be in the middle of marking a page when the log stops.
  */
 int gmem_log_start(struct gmem *gm)
@@ -33,8 +39,8 @@ int gmem_log_start(struct gmem *gm)
 	int error;
 
 	assert(!gm->logging);
-	/* What the guest writes would not show, and be lost. */
-	if (!gm->npt.format->dirty_bit)
+	/* Else what the guest writes would not show, and be lost. */
+	if (!gm->dirty->collect)
 		return -E_NOSYS;
 	if (!gm->host_dirty) {
 		hpa_t block = pages_alloc_raw(pages_order(bytes));
@@ -53,9 +59,28 @@ int gmem_log_start(struct gmem *gm)
 		gm->host_dirty = fresh;
 	memset(gm->host_dirty, 0, bytes);
 	store_release(&gm->logging, true);
-	npt_harvest_dirty(&gm->npt, 0, extent(gm), forget, NULL);
 	return 0;
 }
+
+void gmem_log_clear(struct gmem *gm)
+{
+	npt_harvest_dirty(&gm->npt, 0, extent(gm), forget, NULL);
+}
+
+bool gmem_log_listed(const struct gmem *gm)
+{
+	return gm->dirty->listed && load_acquire(&gm->logging);
+}
+
+void gmem_log_page(struct gmem *gm, gpa_t gpa)
+{
+	u64 page;
+
+	if (load_acquire(&gm->logging) && !gmem_page_of(gm, gpa, &page))
+		bitmap_set_atomic(gm->host_dirty, page);
+}
+
+/* --- collecting --------------------------------------------------------------------------------- */
 
 struct collect {
 	const struct gmem *gm;
@@ -74,22 +99,53 @@ static void collect_page(void *ctx, gpa_t gpa)
 	collect->count++;
 }
 
-u64 gmem_log_collect(struct gmem *gm, u64 *bitmap)
+/* Takes a word of host_dirty; its pages have their D bits cleared if they were listed because of them. */
+static u64 collect_word(struct gmem *gm, u64 i, u64 *bitmap)
+{
+	u64 word = atomic_swap(&gm->host_dirty[i], 0);
+	u64 fresh = word & ~bitmap[i];
+
+	if (gm->dirty->listed)
+		npt_clear_dirty(&gm->npt, gmem_page_gpa(gm, i * 64), word);
+	bitmap[i] |= word;
+	return bitmap_count(&fresh, 64);
+}
+
+/* Four words at a time: on an idle guest nearly all are empty. */
+static u64 collect_words(struct gmem *gm, u64 *bitmap)
+{
+	u64 words = BITMAP_WORDS(gm->pages);
+	u64 *from = gm->host_dirty;
+	u64 count = 0;
+
+	/* Memory is a multiple of 2 MiB, which are 8 words. */
+	for (u64 i = 0; i < words; i += 4) {
+		if (likely(!(READ_ONCE(from[i]) | READ_ONCE(from[i + 1]) | READ_ONCE(from[i + 2]) |
+			     READ_ONCE(from[i + 3]))))
+			continue;
+		for (u64 j = i; j < i + 4; j++)
+			if (READ_ONCE(from[j]))
+				count += collect_word(gm, j, bitmap);
+	}
+	return count;
+}
+
+static u64 collect_d_bits(struct gmem *gm, u64 *bitmap)
 {
 	struct collect collect = { .gm = gm, .bitmap = bitmap };
 
-	assert(gm->logging);
 	npt_harvest_dirty(&gm->npt, 0, extent(gm), collect_page, &collect);
-	for (u64 i = 0; i < BITMAP_WORDS(gm->pages); i++) {
-		u64 word;
+	return collect.count + collect_words(gm, bitmap);
+}
 
-		if (!READ_ONCE(gm->host_dirty[i]))
-			continue;
-		word = atomic_swap(&gm->host_dirty[i], 0) & ~bitmap[i];
-		bitmap[i] |= word;
-		collect.count += bitmap_count(&word, 64);
-	}
-	return collect.count;
+const struct dirty_method dirty_d_bits = { .name = "d-bits", .label = "D bits", .collect = collect_d_bits };
+const struct dirty_method dirty_pml = { .name = "pml", .label = "PML", .listed = true, .collect = collect_words };
+const struct dirty_method dirty_none = { .name = "none", .label = "nothing: no live migration" };
+
+u64 gmem_log_collect(struct gmem *gm, u64 *bitmap)
+{
+	assert(gm->logging);
+	return gm->dirty->collect(gm, bitmap);
 }
 
 void gmem_log_stop(struct gmem *gm)

@@ -65,5 +65,7 @@ void npt_reap(struct npt *npt);
  * call must be followed by a flush before the next one.
  */
 void npt_harvest_dirty(struct npt *npt, gpa_t gpa, u64 bytes, void (*found)(void *ctx, gpa_t gpa), void *ctx);
+/* Clears the D bits of the 4 KiB leaves at gpa + n pages, for each bit n of which; gpa: a multiple of 64 pages. */
+void npt_clear_dirty(struct npt *npt, gpa_t gpa, u64 which);
 
 #endif

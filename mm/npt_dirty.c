@@ -83,3 +83,31 @@ void npt_harvest_dirty(struct npt *npt, gpa_t gpa, u64 bytes, void (*found)(void
 		gpa = next;
 	}
 }
+
+static bool clear_leaves(struct npt *npt, u64 *entry, int level, gpa_t gpa, unused gpa_t end, void *ctx)
+{
+	const struct npt_format *format = npt->format;
+	u64 which = *(const u64 *)ctx;
+	u64 *leaf;
+
+	if (level > 2)
+		return true;
+	if (!npt_is_table(format, READ_ONCE(*entry), level))
+		return false;
+	leaf = (u64 *)page_ptr(READ_ONCE(*entry) & format->address_mask) + NPT_INDEX(gpa, 1);
+	for (; which; which &= which - 1) {
+		u64 *dirty = &leaf[__builtin_ctzll(which)];
+
+		if (READ_ONCE(*dirty) & format->dirty_bit)
+			atomic_and(dirty, ~format->dirty_bit);
+	}
+	return false;
+}
+
+void npt_clear_dirty(struct npt *npt, gpa_t gpa, u64 which)
+{
+	assert(IS_ALIGNED(gpa, 64 * PAGE_SIZE) && npt_range_valid(gpa, 64 * PAGE_SIZE));
+	spin_lock(&npt->lock);
+	npt_walk(npt, npt->root, NPT_LEVELS, gpa, gpa + 64 * PAGE_SIZE, clear_leaves, &which);
+	spin_unlock(&npt->lock);
+}

@@ -192,6 +192,7 @@ void vcpu_handle_exit(struct vcpu *vcpu, struct vm_exit *exit)
 	switch (exit->kind) {
 	case VM_EXIT_HOST:
 	case VM_EXIT_IRQ_WINDOW:
+	case VM_EXIT_DIRTY_LOG:
 		return; /* the run loop looks for interrupts before each entry */
 	case VM_EXIT_IO:
 		exit_io(vcpu, exit);

@@ -93,6 +93,7 @@ enum vm_exit_kind {
 	VM_EXIT_UNDEFINED,     /* an instruction that this guest has not got: #UD */
 	VM_EXIT_PRIVILEGED,    /* one that is refused: #GP(0) (RDPMC...) */
 	VM_EXIT_EXCEPTION,     /* intercepted against endless loops (#DB, #AC): to be reflected */
+	VM_EXIT_DIRTY_LOG,     /* the CPU's list of written pages was full, and was emptied (mm/dirty.h) */
 	VM_EXIT_TRIPLE_FAULT,
 	VM_EXIT_ENTRY_FAILED,  /* the CPU refused the state: stops this guest */
 	VM_EXIT_UNKNOWN,       /* an exit that we never asked for: stops this guest */
@@ -163,6 +164,12 @@ struct hvm_ops {
 	 */
 	void (*vcpu_run)(struct vcpu *vcpu, struct vm_exit *exit);
 
+	/*
+	 * On the vCPU's CPU, which won't run it for a while: from here on any CPU may call what
+	 * follows (one at a time). NULL where that needs nothing.
+	 */
+	void (*vcpu_leave)(struct vcpu *vcpu);
+
 	void (*get_state)(const struct vcpu *vcpu, struct cpu_state *state);
 	/* state was checked by cpu_state_check(); -E_INVAL if the CPU could not enter with it. */
 	int (*set_state)(struct vcpu *vcpu, const struct cpu_state *state);
@@ -189,6 +196,8 @@ struct hvm_ops {
 	/* vcpu->vm's TSC offset changed. */
 	void (*set_tsc_offset)(struct vcpu *vcpu, u64 offset);
 	const struct npt_format *(*npt_format)(void);
+	/* Does the CPU list the pages that it sets D bits for (mm/dirty.h)? NULL: no. */
+	bool (*has_dirty_list)(void);
 };
 
 /* Chosen once at boot (or by a test). */

@@ -343,6 +343,8 @@ bool vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
 	current[run.cpu->index] = NULL;
 	/* The last look at its devices. */
 	runnable = vcpu_runnable(vcpu);
+	if (hvm->vcpu_leave)
+		hvm->vcpu_leave(vcpu);
 	/* From here on anybody may save, move, reset or destroy it. */
 	store_release(&vcpu->running, 0);
 	return runnable;

@@ -154,6 +154,10 @@ int vm_dirty_start(struct vm *vm)
 
 	if (error)
 		return error;
+	/* From here on the CPUs list what they write to, where they do: only then D bits may be cleared. */
+	if (vm->gmem.dirty->listed)
+		vm_flush_tlbs(vm);
+	gmem_log_clear(&vm->gmem);
 	vm_flush_tlbs(vm);
 	return 0;
 }

@@ -177,6 +177,7 @@ static void test_log(void **state)
 
 	(void)state;
 	assert_int_equal(gmem_log_start(&gm), 0);
+	gmem_log_clear(&gm);
 	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
 	guest_store(5);
 	guest_store(PAGES - 1);
@@ -205,6 +206,7 @@ static void test_log(void **state)
 	/* What was written without a log is not in the next one. */
 	assert_int_equal(gmem_zero(&gm, 0, 1), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
+	gmem_log_clear(&gm);
 	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
 	gmem_log_stop(&gm);
 }

@@ -25,6 +25,7 @@ struct host_config {
 	bool has_address;
 	u8 ip[4], netmask[4], gateway[4];
 	u16 mtu;
+	char dirty_log[8];       /* "auto", or which way of tracking writes (mm/dirty.h) */
 	u16 serial_port;         /* I/O base */
 	u8 serial_irq;
 	u32 serial_baud;         /* 0: as the firmware left it */

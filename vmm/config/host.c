@@ -110,6 +110,17 @@ static void set_mtu(void *target, const struct cfg_value *value, struct cfg_repo
 		c->mtu = (u16)value->number;
 }
 
+static void set_dirty_log(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct host_config *c = target;
+	const char *s = value->string;
+
+	if (str_equal(s, "auto") || str_equal(s, "pml") || str_equal(s, "d-bits") || str_equal(s, "none"))
+		str_copy(c->dirty_log, sizeof(c->dirty_log), s);
+	else
+		cfg_error(report, "dirty_log = '%s': write 'auto', 'pml', 'd-bits' or 'none'", s);
+}
+
 static void set_serial(void *target, const struct cfg_value *value, struct cfg_report *report)
 {
 	struct host_config *c = target;
@@ -188,6 +199,7 @@ static const struct cfg_key host_keys[] = {
 	{ "gateway", CFG_STRING, set_gateway, "gateway = '10.0.0.254'" },
 	{ "nic", CFG_STRING, set_nic, "nic = 'auto'" },
 	{ "mtu", CFG_NUMBER, set_mtu, "mtu = 1500" },
+	{ "dirty_log", CFG_STRING, set_dirty_log, "dirty_log = 'auto'" },
 	{ "serial", CFG_STRING, set_serial, "serial = 'com1'" },
 	{ "baud", CFG_NUMBER, set_baud, "baud = 115200" },
 	{ "peers", CFG_LIST, set_peers, "peers = ['beta=10.0.0.2']" },
@@ -199,6 +211,7 @@ void host_config_init(struct host_config *config)
 	memset(config, 0, sizeof(*config));
 	str_copy(config->name, sizeof(config->name), "godwit");
 	str_copy(config->nic, sizeof(config->nic), "auto");
+	str_copy(config->dirty_log, sizeof(config->dirty_log), "auto");
 	config->dhcp = true;
 	config->serial_port = COM1_PORT;
 	config->serial_irq = COM1_IRQ;
