@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands of debug builds: arming fault points for tests. Service CPU. */
+/* Commands of debug builds: arming fault points for tests, and what a round of the dirty log costs. Service CPU. */
 #include "console/command.h"
 
+#include "arch/x86_64/cpu.h"
 #include "console/terminal.h"
+#include "lib/bitmap.h"
 #include "lib/fault.h"
 #include "lib/string.h"
+#include "mm/pages.h"
+#include "vmm/vm.h"
 
 #ifdef GODWIT_DEBUG
 
@@ -41,7 +45,52 @@ static void run_fault(u32 argc, char **argv)
 		terminal_puts("fault: too many points are armed, or the name is too long\n");
 }
 
+/* The guest whose writes are logged for this command, by its id: it may end meanwhile. */
+static u32 watched;
+
+static void dirty_round(struct vm *vm)
+{
+	unsigned int order = pages_order(BITMAP_WORDS(vm->gmem.pages) * sizeof(u64));
+	hpa_t bitmap = pages_alloc(order);
+	u64 begin;
+	u64 found;
+	u64 ticks;
+
+	if (bitmap == HPA_NONE) {
+		terminal_puts("dirty: no memory for the bitmap\n");
+		return;
+	}
+	begin = tsc_read();
+	found = vm_dirty_collect(vm, page_ptr(bitmap));
+	ticks = tsc_read() - begin;
+	pages_free(bitmap, order);
+	terminal_printf("round: %llu pages, %llu TSC ticks\n", (unsigned long long)found, (unsigned long long)ticks);
+}
+
+static void run_dirty(u32 argc, char **argv)
+{
+	struct vm *vm = argc == 3 ? command_guest(argv[2]) : NULL;
+	bool mine = vm && vm->gmem.logging && vm->id == watched;
+
+	if (argc != 3) {
+		command_usage(command_find(argv[0]));
+	} else if (vm && str_equal(argv[1], "start")) {
+		if (vm->gmem.logging || vm_dirty_start(vm))
+			terminal_puts("dirty: it is logged already, or there is no memory left for that\n");
+		else
+			watched = vm->id;
+	} else if (mine && str_equal(argv[1], "round")) {
+		dirty_round(vm);
+	} else if (mine && str_equal(argv[1], "stop")) {
+		vm_dirty_stop(vm);
+	} else if (vm) {
+		terminal_puts("dirty: start, then round, in the end stop\n");
+	}
+}
+
 static const struct command debug_commands[] = {
+	{ "dirty", "start|round|stop GUEST", "log what a guest writes, and say what a round costs", NULL, COMPLETE_NONE,
+	  run_dirty },
 	{ "fault", "[NAME [COUNT] | --clear [NAME]]", "arm a fault point (for tests of Godwit itself)", NULL, COMPLETE_NONE,
 	  run_fault },
 };

@@ -97,6 +97,9 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 		return say(-E_NOSYS, why, why_bytes,
 			   "this host's CPU can't tell which memory %s writes to while it runs: move it offline, by "
 			   "'migrate %s %s'", vm->config.name, vm->config.name, peer->name);
+	if (vm->gmem.logging)
+		return say(-E_BUSY, why, why_bytes, "what %s writes is logged already ('dirty stop %s')",
+			   vm->config.name, vm->config.name);
 	memset(s, 0, sizeof(*s));
 	if (take_buffers(s, vm))
 		return say(-E_NOMEM, why, why_bytes, "no memory left for the migration's own tables");

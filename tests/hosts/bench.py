@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """make bench: the figures that the project is held to, into build/bench.json and as a table next to their targets.
 
-Instructions come from the deterministic lane (QEMU's icount: the TSC counts them exactly); the rest are times of an
-emulator on a shared machine, so compare ratios of one run, not seconds of two.
+Instructions come from the deterministic lane (QEMU's icount, and Bochs for what begins with vmx_: the TSC counts them
+exactly); the rest are times of an emulator on a shared machine, so compare ratios of one run, not seconds of two.
 """
 import json
 import re
@@ -18,32 +18,43 @@ GUEST_IP = "10.77.0.101"
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 SHIFT = 3           # icount: 2^3 TSC ticks (ns) an instruction
 TURNS = 1000        # tests/guests/tiny/exits.asm
+WRITTEN_PAGES = 4096    # tests/guests/tiny/writer.asm
 LIVE_MOVES = 20
 TARGETS = {
     "exit_cpuid_instructions": "<= 250", "exit_npf_mmio_instructions": "", "exit_port_instructions": "<= 300",
     "prompt_instructions": "", "downtime_ms_median": "<= 40", "downtime_ms_max": "", "total_s_median": "<= 1.0",
     "wire_bytes_per_used_byte": "<= 1.02", "throughput_mb_s": "", "link_tcp_mb_s": "", "throughput_ratio": ">= 0.90",
     "dirty_guest_slowdown_ratio": "", "host_bytes": "<= 8388608", "guest_overhead_bytes": "<= 1048576", "image_bytes": "",
-    "own_code_lines": "about 15000",
+    "own_code_lines": "about 15000", "dirty_round_instructions_idle_4gib": "<= 100000",
+    "vmx_dirty_round_instructions_idle_4gib": "<= 100000", "vmx_exit_cpuid_instructions": "<= 300",
+    "vmx_pml_full_exits_per_1000_dirty_pages": "about 2",
 }
 
 
-def icount_host(segment, name, files):
+class IcountHost(bed.QemuHost):
+    """A machine that repeats itself instruction by instruction, and whose TSC counts them."""
+
+    def command_line(self):
+        words = super().command_line()
+        words[words.index("tcg,thread=multi")] = "tcg"      # icount needs one thread
+        return words + ["-icount", f"shift={SHIFT},sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm"]
+
+
+def counting_host(segment, vendor, name, files, memory=512):
+    """A machine with one CPU, and by which power of two its TSC is faster than its instructions."""
+    options = {"number": 40, "smp": 1, "memory": memory, "nic": None, "files": files, "guest_kernel": False}
+    place = (segment, name, "10.77.0.40", OUT / f"{name}-{vendor}")
+    if vendor == "intel":
+        return bed.BochsHost(*place, **options), 0
     # Without x2APIC: QEMU's TCG reads the virtual clock in WRMSR to the APIC timer, which icount forbids ("Bad icount read").
-    lane = ["-icount", f"shift={SHIFT},sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm"]
-    host = bed.host(segment, name, "10.77.0.40", OUT / name, number=40, smp=1, memory=512, nic=None, files=files,
-                    cpu="max,x2apic=off", extra=lane, guest_kernel=False)
-    words = host.command_line()
-    words[words.index("tcg,thread=multi")] = "tcg"      # icount needs one thread
-    host.command_line = lambda: words
-    return host
+    return IcountHost(*place, cpu="max,x2apic=off", **options), SHIFT
 
 
-def instructions(segment):
+def instructions(segment, vendor):
     """CPUID, MMIO and port exits in and out, and from the UEFI entry to the prompt."""
     files = {"exits.bin": (bed.GUEST / "exits.bin").read_bytes(),
              "exits.cfg": "name = 'exits'\nmemory = 16\nkernel = 'exits.bin'\n"}
-    host = icount_host(segment, "icount", files)
+    host, shift = counting_host(segment, vendor, "exits", files)
     try:
         host.start().wait_prompt(300)
         ready = int(re.search(r"ready (\d+) TSC ticks", host.command("dmesg")).group(1))
@@ -54,10 +65,54 @@ def instructions(segment):
         host.kill()
 
     def per_exit(name):
-        return round((ticks[name] - ticks["nothing"]) / TURNS / 2 ** SHIFT, 1)
+        return round((ticks[name] - ticks["nothing"]) / TURNS / 2 ** shift, 1)
 
     return {"exit_cpuid_instructions": per_exit("cpuid"), "exit_npf_mmio_instructions": per_exit("mmio"),
-            "exit_port_instructions": per_exit("port"), "prompt_instructions": ready >> SHIFT}
+            "exit_port_instructions": per_exit("port"), "prompt_instructions": ready >> shift}
+
+
+def dirty_rounds(segment, vendor):
+    """What collecting the dirty log costs: of a 4 GiB guest that writes nothing, and for each page that it wrote."""
+    files = {"writer.bin": (bed.GUEST / "writer.bin").read_bytes(),
+             "writer.cfg": "name = 'writer'\nmemory = 4096\nkernel = 'writer.bin'\n"}
+    host, shift = counting_host(segment, vendor, "writer", files, memory=5120)
+
+    def dirty_round():
+        said = host.command("dirty round writer", 300)
+        pages, ticks = map(int, re.search(r"(\d+) pages, (\d+) TSC", said).groups())
+        return pages, ticks >> shift
+
+    try:
+        host.start().wait_prompt(300)
+        host.command("create writer", 300)
+        host.command("dirty start writer", 300)
+        for _ in range(3):      # what was written before, and what its skipping needs to be sure
+            dirty_round()
+        idle = [dirty_round()[1] for _ in range(3)]
+        host.line.send("console writer\r")
+        host.expect("console of")
+        host.line.send("x")
+        host.expect("writer: written", 300)
+        host.line.send("\x1d")
+        host.wait_prompt()
+        pages, cost = dirty_round()
+        host.command("dirty stop writer", 300)
+    finally:
+        host.kill()
+    if pages < WRITTEN_PAGES:
+        raise bed.Trouble(f"the guest wrote {WRITTEN_PAGES} pages, and {pages} were found")
+    return {"dirty_round_instructions_per_written_page": round((cost - idle[-1]) / pages, 1),
+            "dirty_round_instructions_idle_4gib": idle[-1]}
+
+
+def vmx_figures(segment):
+    """The same in Bochs, whose TSC counts instructions."""
+    if why := bed.why_no_bochs():
+        print(f"bench: {why}", flush=True)
+        return {}
+    print("bench: instructions of VT-x, in Bochs (some minutes)", flush=True)
+    found = {**instructions(segment, "intel"), **dirty_rounds(segment, "intel")}
+    return {f"vmx_{name}": value for name, value in found.items()}
 
 
 def used_bytes(ip):
@@ -181,7 +236,9 @@ def main():
     hosts = {}
     try:
         print("bench: instructions, in the deterministic lane", flush=True)
-        figures.update(instructions(segment))
+        figures.update(instructions(segment, "amd"))
+        figures.update(dirty_rounds(segment, "amd"))
+        figures.update(vmx_figures(segment))
         print("bench: plain TCP between two Linux machines", flush=True)
         figures["link_tcp_mb_s"] = link_tcp(segment)
         print("bench: memory, and moves of an idle Debian guest", flush=True)
