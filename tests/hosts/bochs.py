@@ -57,6 +57,9 @@ class BochsHost(Host):
     IPS = 50_000_000
 
     def __init__(self, *places, ips=IPS, **options):
+        """One CPU, unless more are asked for. With more, an exit right after an exception of the guest's saves the RIP from
+        before the exception (Bochs' cpu_run_trace() does not commit it, cpu_loop() does): no Linux guest lives long."""
+        options.setdefault("smp", 1)
         super().__init__(*places, **options)
         if self.nic not in (None, "e1000"):
             raise Trouble(f"Bochs has no {self.nic}")
