@@ -95,8 +95,8 @@ int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migr
 		return say(-E_BUSY, why, why_bytes, "%s is in doubt: %s", vm->config.name, vm->why);
 	if (options->live && !vm->gmem.dirty->collect)
 		return say(-E_NOSYS, why, why_bytes,
-			   "this host's CPU can't tell which memory %s writes to while it runs: move it offline, by "
-			   "'migrate %s %s'", vm->config.name, vm->config.name, peer->name);
+			   "nothing on this host tells which memory %s writes to while it runs (see 'info'): move it "
+			   "offline, by 'migrate %s %s'", vm->config.name, vm->config.name, peer->name);
 	if (vm->gmem.logging)
 		return say(-E_BUSY, why, why_bytes, "what %s writes is logged already ('dirty stop %s')",
 			   vm->config.name, vm->config.name);

@@ -211,6 +211,56 @@ static void test_log(void **state)
 	gmem_log_stop(&gm);
 }
 
+/* A CPU that lists the pages: the same log, and a listed page can be listed again. */
+static void test_log_listed(void **state)
+{
+	(void)state;
+	gm.dirty = &dirty_pml;
+	assert_false(gmem_log_listed(&gm));
+	gmem_log_page(&gm, 0); /* not logging: no record */
+	assert_int_equal(gmem_log_start(&gm), 0);
+	assert_true(gmem_log_listed(&gm));
+	gmem_log_clear(&gm);
+	memset(bitmap, 0, sizeof(bitmap));
+	guest_store(5);
+	gmem_log_page(&gm, 5 * PAGE_SIZE);
+	gmem_log_page(&gm, (PAGES - 1) * PAGE_SIZE);
+	gmem_log_page(&gm, PAGES * PAGE_SIZE); /* no RAM */
+	gmem_log_page(&gm, ~0ull);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 2);
+	assert_true(bitmap_test(bitmap, 5) && bitmap_test(bitmap, PAGES - 1));
+	assert_false(*leaf(5) & gm.npt.format->dirty_bit);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
+	/* In the bitmap already: not counted, but its D bit is cleared all the same. */
+	guest_store(5);
+	gmem_log_page(&gm, 5 * PAGE_SIZE);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
+	assert_false(*leaf(5) & gm.npt.format->dirty_bit);
+	gmem_log_stop(&gm);
+	assert_false(gmem_log_listed(&gm));
+}
+
+static void test_log_none(void **state)
+{
+	(void)state;
+	gm.dirty = &dirty_none;
+	assert_int_equal(gmem_log_start(&gm), -E_NOSYS);
+	assert_false(gm.logging);
+}
+
+static void test_dirty_choose(void **state)
+{
+	(void)state;
+	assert_ptr_equal(dirty_choose("auto", true, true), &dirty_pml);
+	assert_ptr_equal(dirty_choose("auto", true, false), &dirty_d_bits);
+	assert_ptr_equal(dirty_choose("auto", false, false), &dirty_none);
+	assert_ptr_equal(dirty_choose("auto", false, true), &dirty_none);
+	assert_ptr_equal(dirty_choose("d-bits", true, true), &dirty_d_bits);
+	assert_ptr_equal(dirty_choose("none", true, true), &dirty_none);
+	assert_null(dirty_choose("pml", true, false));
+	assert_null(dirty_choose("d-bits", false, false));
+}
+
 static void test_log_start_no_memory(void **state)
 {
 	u64 used = fake_pages_used();
@@ -244,6 +294,9 @@ int main(void)
 		TEST(test_init_errors),
 		TEST(test_zero_pages),
 		TEST(test_log),
+		TEST(test_log_listed),
+		TEST(test_log_none),
+		TEST(test_dirty_choose),
 		TEST(test_log_start_no_memory),
 	};
 

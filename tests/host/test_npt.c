@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Nested page tables in AMD's format and in one like Intel's, with the same expectations. */
+/* Nested page tables in AMD's format and in Intel's, with the same expectations. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -8,33 +8,19 @@
 #include <cmocka.h>
 
 #include "arch/x86_64/npt_amd.c"
+#undef FORMAT
+#include "arch/x86_64/npt_ept.c"
 #include "errors.h"
 #include "fake/fake_pages.h"
 #include "mm/npt_walk.h"
 #include "mm/pages.h"
 
-/* SDM 3 tables 29-1 to 29-6, with accessed and dirty flags on. */
-static const struct npt_format ept_like = {
-	.name = "EPT",
-	.table_bits = 7,
-	.leaf_bits = 1 | 6 << 3,
-	.write_bit = 2,
-	.exec_bit = 4,
-	.large_bit = 1 << 7,
-	.present_mask = 7,
-	.accessed_bit = 1 << 8,
-	.dirty_bit = 1 << 9,
-	.address_mask = 0x000ffffffffff000ull,
-	.pages_1g = true,
-};
-
-static const struct npt_format *const formats[] = { NULL, &ept_like };
 static const struct npt_format *format;
 static struct npt npt;
 
 static int setup(void **state)
 {
-	format = *state ? *(const struct npt_format **)*state : npt_amd_format(true);
+	format = *state ? npt_ept_format(true, true) : npt_amd_format(true);
 	assert_int_equal(fake_pages_used(), 0);
 	assert_int_equal(npt_init(&npt, format), 0);
 	return 0;
@@ -366,7 +352,44 @@ static void test_harvest_random(void **state)
 	}
 }
 
-#define TEST(f, i) { #f " " #i, f, setup, teardown, (void *)(i ? &formats[1] : NULL) }
+static void test_clear_dirty(void **state)
+{
+	(void)state;
+	assert_int_equal(npt_map(&npt, 0, 0, MIB(4), NPT_RWX), 0);
+	assert_int_equal(npt_split(&npt, 0, MIB(4)), 0);
+	for (u32 page = 64; page < 192; page++)
+		hardware_access(page * PAGE_SIZE, true);
+	npt_clear_dirty(&npt, 64 * PAGE_SIZE, BIT(0) | BIT(5) | BIT(63));
+	npt_clear_dirty(&npt, 128 * PAGE_SIZE, 0);
+	npt_clear_dirty(&npt, MIB(2), ~0ull);  /* clear already */
+	npt_clear_dirty(&npt, MIB(64), ~0ull); /* nothing there */
+	for (u32 page = 64; page < 192; page++) {
+		bool cleared = page == 64 || page == 69 || page == 127;
+		u64 entry = leaf_at(page * PAGE_SIZE, 1);
+
+		assert_int_equal(!!(entry & format->dirty_bit), !cleared);
+		assert_true(entry & format->accessed_bit);
+	}
+	assert_int_equal(harvest(0, MIB(4)), 125);
+}
+
+/* A CPU without accessed and dirty bits: everything but the harvest. */
+static void test_without_ad_bits(void **state)
+{
+	(void)state;
+	npt_fini(&npt);
+	format = npt_ept_format(false, false);
+	assert_int_equal(npt_init(&npt, format), 0);
+	assert_int_equal(npt_map(&npt, 0, GIB(1), GIB(1), NPT_RWX), 0);
+	leaf_at(0, 2);
+	assert_int_equal(npt_split(&npt, 0, MIB(4)), 0);
+	assert_int_equal(leaf_at(MIB(3), 1), (GIB(1) + MIB(3)) | 0x37);
+	assert_int_equal(leaf_at(MIB(4), 2), (GIB(1) + MIB(4)) | 0xb7);
+	npt_merge(&npt, 0, MIB(4));
+	assert_int_equal(leaf_at(MIB(3), 2), (GIB(1) + MIB(2)) | 0xb7);
+}
+
+#define TEST(f, i) { #f " " #i, f, setup, teardown, (void *)(uintptr_t)(i) }
 #define BOTH(f) TEST(f, 0), TEST(f, 1)
 
 int main(void)
@@ -385,6 +408,8 @@ int main(void)
 		BOTH(test_harvest),
 		BOTH(test_harvest_cached_walks),
 		BOTH(test_harvest_random),
+		BOTH(test_clear_dirty),
+		TEST(test_without_ad_bits, 1),
 	};
 
 	return cmocka_run_group_tests_name("npt", tests, NULL, NULL);

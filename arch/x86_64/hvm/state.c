@@ -58,8 +58,8 @@ bool hvm_state_valid(const struct cpu_state *s, bool rdtscp)
 {
 	u64 features = fpu_features();
 
-	return control_registers_valid(s) && addresses_valid(s) && hvm_pat_valid(s->pat) && hvm_event_valid(&s->event) &&
-	       s->xcr0 & XCR0_X87 && !(s->xcr0 & ~features) && !s->xss && !s->spec_ctrl &&
+	return control_registers_valid(s) && addresses_valid(s) && hvm_pat_valid(s->pat) &&
+	       hvm_event_valid(&s->event) && s->xcr0 & XCR0_X87 && !(s->xcr0 & ~features) && !s->xss && !s->spec_ctrl &&
 	       !(s->debugctl & ~DEBUGCTL_KNOWN) && (!s->tsc_aux || rdtscp) && !(s->tsc_aux & HIGH_HALF);
 }
 

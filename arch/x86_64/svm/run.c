@@ -121,7 +121,8 @@ void svm_set_dr_live(struct svm_vcpu *sv, bool live)
 }
 
 /*
- * VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. No breakpoint is on: back to intercepting, until the guest touches a debug register again.
+ * VMRUN switches DR6 and DR7 only. The host has no use for DR0-3. No breakpoint is on: back to
+ * intercepting, until the guest touches a debug register again.
  */
 static void save_debug_registers(struct svm_vcpu *sv)
 {

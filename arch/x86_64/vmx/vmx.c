@@ -151,8 +151,9 @@ static const char *control_word_missing(const struct control_word *word)
 	*word->value = must | ((word->needed | word->wanted) & may);
 	if (!(word->needed & ~may) && !(must & word->must_be_off))
 		return NULL;
-	str_format(why, sizeof(why), "the CPU has VT-x but not all %s controls that guests need (%#x must be 1, %#x may be, "
-		   "%#x are needed): a newer CPU is needed", word->name, must, may, word->needed);
+	str_format(why, sizeof(why),
+		   "the CPU has VT-x but not all %s controls that guests need (%#x must be 1, %#x may be, %#x "
+		   "are needed): a newer CPU is needed", word->name, must, may, word->needed);
 	return why;
 }
 
@@ -177,7 +178,8 @@ static const char *secondary_missing(void)
 		return "the CPU's extended page tables (EPT) have not 4 levels, write-back memory and 2 MiB pages: "
 		       "another CPU is needed";
 	if ((ept & EPT_CAP_INVEPT) != EPT_CAP_INVEPT || (ept & EPT_CAP_INVVPID) != EPT_CAP_INVVPID)
-		return "the CPU has no INVEPT or INVVPID instruction for single and for all contexts: another CPU is needed";
+		return "the CPU has no INVEPT or INVVPID instruction for single and for all contexts: "
+		       "another CPU is needed";
 	return NULL;
 }
 
@@ -209,8 +211,8 @@ static const char *disabled(void)
 		       "in a virtual machine, switch on nested virtualization";
 	if (!(control & FEATURE_CONTROL_LOCK) || control & FEATURE_CONTROL_VMX)
 		return NULL; /* cpu_on() sets what is not locked */
-	return "VT-x is disabled by the firmware: switch on \"Intel Virtualization Technology\" (VT-x, VMX) in its setup, "
-	       "then turn the machine off and on";
+	return "VT-x is disabled by the firmware: switch on \"Intel Virtualization Technology\" (VT-x, VMX) in its "
+	       "setup, then turn the machine off and on";
 }
 
 static const char *vmx_missing(void)
