@@ -8,6 +8,7 @@
 #include "lib/fault.h"
 #include "lib/string.h"
 #include "mm/pages.h"
+#include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
 #ifdef GODWIT_DEBUG
@@ -48,6 +49,16 @@ static void run_fault(u32 argc, char **argv)
 /* The guest whose writes are logged for this command, by its id: it may end meanwhile. */
 static u32 watched;
 
+/* Of all its life. */
+static u64 full_log_exits(const struct vm *vm)
+{
+	u64 exits = 0;
+
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		exits += vm->vcpus[i]->exits_by_kind[VM_EXIT_DIRTY_LOG];
+	return exits;
+}
+
 static void dirty_round(struct vm *vm)
 {
 	unsigned int order = pages_order(BITMAP_WORDS(vm->gmem.pages) * sizeof(u64));
@@ -64,7 +75,8 @@ static void dirty_round(struct vm *vm)
 	found = vm_dirty_collect(vm, page_ptr(bitmap));
 	ticks = tsc_read() - begin;
 	pages_free(bitmap, order);
-	terminal_printf("round: %llu pages, %llu TSC ticks\n", (unsigned long long)found, (unsigned long long)ticks);
+	terminal_printf("round: %llu pages, %llu TSC ticks, %llu exits by a full log until now\n",
+			(unsigned long long)found, (unsigned long long)ticks, (unsigned long long)full_log_exits(vm));
 }
 
 static void run_dirty(u32 argc, char **argv)

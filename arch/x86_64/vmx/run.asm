@@ -149,8 +149,9 @@ vmx_serve_nmi:
 ;
 ; gpr[] is in the order of the register encoding: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8...
 ;
-; Host interrupts are off all the time: with external-interrupt exiting one that comes ends the
-; guest's run, whatever the host's or the guest's IF (SDM 3 26.2), and waits.
+; Host interrupts are off in the guest: with external-interrupt exiting one that comes ends the
+; guest's run, whatever the host's or the guest's IF (SDM 3 26.2), and waits. One that is there already
+; is let in before, as an emulated CPU may keep it out as long as the guest keeps exiting (run.c).
 vmx_enter:
 	push	rbp
 	push	rbx
@@ -166,6 +167,9 @@ vmx_enter:
 	vmwrite	rax, rsp
 	mov	[rsi], rsp
 .rsp_known:
+	sti
+	nop
+	cli
 	test	dl, dl			; what follows leaves the flags alone
 	mov	rax, [rdi + 0 * 8]
 	mov	rcx, [rdi + 1 * 8]

@@ -20,7 +20,8 @@
  *
  * The tick: every entry starts the preemption timer anew, so nothing needs to be written for it. A
  * host interrupt ends the guest's run by itself; but an emulated CPU may not let it (Bochs 3.1: entered
- * with the guest's IF 0, it forgets external interrupts until the guest's STI).
+ * with the guest's IF 0, it forgets external interrupts until the guest's STI). A guest that exits more
+ * often than the timer expires would keep them out for ever: vmx_enter lets them in first.
  */
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/fpu.h"
