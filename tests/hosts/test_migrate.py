@@ -80,13 +80,14 @@ def test_localhost(pair):
 
 def test_moves_under_load(pair):
     """A checker stamps and proves every page of its buffer, and memory is dirtied, while the guest goes to and fro."""
+    moves, checked, dirtied = (10, "memcheck 32", "dirty 500") if pair.vendor == "amd" else (2, "memcheck 16", "dirty 100 16")
     session = bed.SshSession(GUEST_IP)
-    checker = bed.SshSession(GUEST_IP, "memcheck 32")
-    writer = bed.SshSession(GUEST_IP, "dirty 500")
+    checker = bed.SshSession(GUEST_IP, checked)
+    writer = bed.SshSession(GUEST_IP, dirtied)
     try:
         for watched in (session, checker, writer):
             watched.wait_lines(2)
-        for turn in range(10 if pair.vendor == "amd" else 2):
+        for turn in range(moves):
             source, target = ("alpha", "beta") if turn % 2 == 0 else ("beta", "alpha")
             move(pair, source, target, "--live")
             session.wait_lines(3)
