@@ -94,7 +94,8 @@ static void draw_text(const struct migrate_progress *p)
 		terminal_puts("paused  ");
 	terminal_printf("%llu/%llu MiB  %llu MB/s", (unsigned long long)done_mib, (unsigned long long)total_mib,
 			(unsigned long long)(p->bytes_per_s / 1000000));
-	if (p->live)
+	/* Both are measured at a round's end. */
+	if (p->live && p->round > 1)
 		terminal_printf("  dirty %s pages/s  downtime est. %llu ms",
 				format_count(rate, sizeof(rate), p->dirty_pages_per_s),
 				(unsigned long long)(p->downtime_estimate_ns / NS_PER_MS));
