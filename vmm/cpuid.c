@@ -261,7 +261,7 @@ void cpuid_policy_build(struct cpuid_policy *policy, u32 vcpus)
 /* --- the instruction -------------------------------------------------------------------------- */
 
 /* Of XSAVE's area for what XCR0 enables now: by the components' offsets, or compacted (SDM 1 13.4.3). */
-static noinline u32 xsave_area(const struct cpuid_policy *policy, u64 xcr0, bool compact)
+static u32 xsave_area(const struct cpuid_policy *policy, u64 xcr0, bool compact)
 {
 	u32 bytes = XSAVE_FIXED_BYTES;
 
@@ -283,8 +283,17 @@ static noinline u32 xsave_area(const struct cpuid_policy *policy, u64 xcr0, bool
 	return bytes;
 }
 
+/* Leaf 0xd, subleaves 0 and 1: where the host has XSAVE. */
+static noinline void answer_xsave(struct vcpu *vcpu, bool compact)
+{
+	u64 *gpr = vcpu->regs.gpr;
+
+	if (gpr[GPR_RAX])
+		gpr[GPR_RBX] = xsave_area(vcpu->vm->cpuid, vcpu->xcr0, compact);
+}
+
 /* Leaf 1: the APIC ID, and what CR4 says. */
-static void answer_identity(struct vcpu *vcpu)
+static noinline void answer_identity(struct vcpu *vcpu)
 {
 	u64 *gpr = vcpu->regs.gpr;
 
@@ -316,38 +325,9 @@ static bool has_subleaves(u32 leaf)
 	return leaf == 4 || leaf == 7 || leaf == 0xd;
 }
 
-static noinline const struct cpuid_entry *search(const struct cpuid_policy *policy, u32 leaf, u32 subleaf, u8 *hint)
-{
-	static const struct cpuid_entry nothing;
-	const struct cpuid_entry *entry = find(policy, leaf, has_subleaves(leaf) ? subleaf : 0);
-
-	if (!entry)
-		return &nothing;
-	*hint = (u8)(entry - policy->entries);
-	return entry;
-}
-
-/*
- * The entry, where it was found the last time; else by a search. A hint is only a place among the
- * policy's entries to look at: the entry itself says what it is.
- */
-static const struct cpuid_entry *lookup(struct vcpu *vcpu, u32 leaf, u32 subleaf)
-{
-	const struct cpuid_policy *policy = vcpu->vm->cpuid;
-	u8 *hint = &vcpu->cpuid_hints[(leaf + (leaf >> 27) + 8 * subleaf) % CPUID_HINTS];
-	const struct cpuid_entry *entry = &policy->entries[*hint];
-
-	if (likely(entry->leaf == leaf && (entry->subleaf == subleaf || !has_subleaves(leaf))))
-		return entry;
-	return search(policy, leaf, subleaf, hint);
-}
-
-void cpuid_execute(struct vcpu *vcpu)
+static void answer(struct vcpu *vcpu, const struct cpuid_entry *entry, u32 leaf, u32 subleaf)
 {
 	u64 *gpr = vcpu->regs.gpr;
-	u32 leaf = (u32)gpr[GPR_RAX];
-	u32 subleaf = (u32)gpr[GPR_RCX];
-	const struct cpuid_entry *entry = lookup(vcpu, leaf, subleaf);
 
 	gpr[GPR_RAX] = entry->eax;
 	gpr[GPR_RBX] = entry->ebx;
@@ -357,8 +337,40 @@ void cpuid_execute(struct vcpu *vcpu)
 		answer_identity(vcpu);
 	else if (leaf == 0xb)
 		answer_topology(vcpu, subleaf);
-	else if (leaf == 0xd && subleaf < 2 && entry->eax)
-		gpr[GPR_RBX] = xsave_area(vcpu->vm->cpuid, vcpu->xcr0, subleaf == 1);
+	else if (leaf == 0xd && subleaf < 2)
+		answer_xsave(vcpu, subleaf == 1);
+}
+
+static noinline void search(struct vcpu *vcpu, u8 *hint)
+{
+	static const struct cpuid_entry nothing;
+	u32 leaf = (u32)vcpu->regs.gpr[GPR_RAX];
+	u32 subleaf = (u32)vcpu->regs.gpr[GPR_RCX];
+	const struct cpuid_policy *policy = vcpu->vm->cpuid;
+	const struct cpuid_entry *entry = find(policy, leaf, has_subleaves(leaf) ? subleaf : 0);
+
+	if (entry)
+		*hint = (u8)(entry - policy->entries);
+	answer(vcpu, entry ? entry : &nothing, leaf, subleaf);
+}
+
+/*
+ * The entry is looked for where it was found the last time; else by a search. A hint is only a
+ * place among the policy's entries to look at: the entry itself says what it is.
+ */
+void cpuid_execute(struct vcpu *vcpu)
+{
+	const struct cpuid_policy *policy = vcpu->vm->cpuid;
+	u32 leaf = (u32)vcpu->regs.gpr[GPR_RAX];
+	u32 subleaf = (u32)vcpu->regs.gpr[GPR_RCX];
+	u8 *hint = &vcpu->cpuid_hints[(leaf + (leaf >> 27) + 8 * subleaf) % CPUID_HINTS];
+	u32 place = *hint;
+	const struct cpuid_entry *entry = policy->entries + place;
+
+	if (unlikely(entry->leaf != leaf || (entry->subleaf != subleaf && has_subleaves(leaf))))
+		search(vcpu, hint);
+	else
+		answer(vcpu, entry, leaf, subleaf);
 }
 
 u32 cpuid_policy_word(const struct cpuid_policy *policy, enum cpuid_word word)

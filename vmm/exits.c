@@ -43,7 +43,7 @@ static noinline void finish_odd_insn(struct vcpu *vcpu, u32 len)
 }
 
 /* The instruction was done: on to the next. */
-static void finish_insn(struct vcpu *vcpu, const struct vm_exit *exit)
+static inline void finish_insn(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	u64 rip = vcpu->regs.rip + exit->insn_len;
 

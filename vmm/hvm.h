@@ -160,7 +160,8 @@ struct hvm_ops {
 	void (*vcpu_fini)(struct vcpu *vcpu);
 	/*
 	 * Enters the guest and comes back with what it did. On the vCPU's CPU, interrupts off; host
-	 * interrupts that came are served before it returns. Uses and updates vcpu->regs.
+	 * interrupts that ended the stay are served before it returns. Uses and updates vcpu->regs. The
+	 * vCPU's FPU registers and XCR0 are in the CPU: vcpu_run() loads them once for all of its entries.
 	 */
 	void (*vcpu_run)(struct vcpu *vcpu, struct vm_exit *exit);
 

@@ -317,7 +317,6 @@ static bool run_once(struct vcpu *vcpu, struct run *run)
 	}
 	hvm->vcpu_run(vcpu, &exit);
 	store_release(&vcpu->in_guest, 0);
-	vcpu->exits++;
 	vcpu->exits_by_kind[exit.kind]++;
 	vcpu_handle_exit(vcpu, &exit);
 	return true;
@@ -334,6 +333,7 @@ bool vcpu_run(struct vcpu *vcpu, u64 slice_end_ns)
 	atomic_swap(&vcpu->running, 1); /* then looks at the pause bits, as vm_pause() looks at running */
 	if (!vcpu_stopped(vcpu))
 		vtimer_run(vcpu);
+	fpu_load(vcpu->xsave, vcpu->xcr0);
 	while (run_once(vcpu, &run))
 		;
 	if (run.armed_ns)

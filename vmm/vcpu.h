@@ -41,7 +41,6 @@ struct vcpu {
 	struct msr_file *msrs;  /* MSRs that are mere storage: vmm/msr.c */
 	u64 pvclock_msr, pvclock_wall_msr;
 	u8 cpuid_hints[CPUID_HINTS]; /* vmm/cpuid.c: where its answers were in the policy */
-	u64 exits;
 	u64 exits_by_kind[24];
 	u64 run_ns;             /* time given to it */
 	bool irq_window;        /* request_irq_window() is on */

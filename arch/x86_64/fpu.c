@@ -114,7 +114,7 @@ void fpu_load(void *area, u64 xcr0)
 {
 	void **owner = &owners[cpu_self()->index];
 
-	if (likely(*owner == area))
+	if (*owner == area)
 		return;
 	assert(IS_ALIGNED((uintptr_t)area, 64) && !(xcr0 & ~features));
 	xcr0_write(features);

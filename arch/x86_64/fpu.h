@@ -19,7 +19,7 @@ u32 fpu_area_bytes(void);
 /* The state after a CPU reset. */
 void fpu_area_init(void *area);
 
-/* The vCPU's registers and XCR0 are in the CPU when it returns; cheap when they still are. */
+/* The vCPU's registers and XCR0 are in the CPU when it returns. Before its first entry of a stay there. */
 void fpu_load(void *area, u64 xcr0);
 /* The guest executed XSETBV with a value that was checked. Its registers are loaded. */
 void fpu_set_xcr0(void *area, u64 xcr0);

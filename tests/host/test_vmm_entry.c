@@ -40,6 +40,7 @@ static void (*happens)(void);
 
 static void watch(struct vcpu *v)
 {
+	assert_ptr_equal(fake_fpu_owner(v->cpu), v->xsave);
 	if (entries < ENTRIES_MAX) {
 		requests[entries] = v->requests;
 		arrived[entries] = fake_guest_events(v, VECTOR);

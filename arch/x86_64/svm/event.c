@@ -72,9 +72,11 @@ void svm_insn_done(struct vcpu *vcpu)
 	struct vmcb *vmcb = sv->vmcb;
 
 	vmcb->control.shadow &= ~SHADOW_ACTIVE;
+	if (likely(!(vcpu->regs.rflags & (RFLAGS_RF | RFLAGS_TF))))
+		return;
 	/* It held back the breakpoints of that instruction only (SDM 3 18.3.1.1). */
 	vcpu->regs.rflags &= ~RFLAGS_RF;
-	if (likely(!(vcpu->regs.rflags & RFLAGS_TF)))
+	if (!(vcpu->regs.rflags & RFLAGS_TF))
 		return;
 	vmcb->state.dr6 |= DR6_BS;
 	vmcb_touched(vmcb, CLEAN_DRX);

@@ -24,10 +24,11 @@ enum insn_bytes {
 
 static u8 insn_length(const struct vmcb *vmcb, u8 without_nrips)
 {
-	u64 length = vmcb->control.next_rip - vmcb->state.rip;
+	u64 length;
 
 	if (!svm_features.nrips)
 		return without_nrips;
+	length = vmcb->control.next_rip - vmcb->state.rip;
 	return length >= 1 && length <= 15 ? (u8)length : BYTES_UNKNOWN;
 }
 
@@ -205,7 +206,7 @@ static const struct simple_exit {
 };
 
 /* Those that need a look at the VMCB. */
-static void decode_more(struct vcpu *vcpu, struct vm_exit *exit)
+static noinline void decode_more(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 

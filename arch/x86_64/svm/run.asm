@@ -74,8 +74,7 @@ svm_enter:
 	mov	[rdi + 13 * 8], r13
 	mov	[rdi + 14 * 8], r14
 	mov	[rdi + 15 * 8], r15
-	pop	rcx
-	mov	[rdi + 7 * 8], rcx
+	pop	qword [rdi + 7 * 8]
 	vmsave
 	add	rsp, 8
 	pop	rax

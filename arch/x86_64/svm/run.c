@@ -14,7 +14,6 @@
  * - VMCB clean bits: none when the VMCB was last used on another CPU, or never.
  */
 #include "arch/x86_64/cpu.h"
-#include "arch/x86_64/fpu.h"
 #include "arch/x86_64/svm/svm.h"
 #include "lib/log.h"
 
@@ -47,6 +46,13 @@ void svm_flush_tlb(struct vcpu *vcpu)
 	svm_of(vcpu)->attention |= ATTENTION_FLUSH;
 }
 
+/* For the next run only. */
+static void set_tlb_control(struct svm_vcpu *sv, enum tlb_control what)
+{
+	sv->vmcb->control.tlb_control = what;
+	sv->attention |= ATTENTION_FLUSHED;
+}
+
 static void take_asid(struct svm_cpu *own, struct svm_vcpu *sv)
 {
 	struct vmcb_control *control = &sv->vmcb->control;
@@ -54,7 +60,7 @@ static void take_asid(struct svm_cpu *own, struct svm_vcpu *sv)
 	if (own->next_asid >= svm_features.asids) {
 		own->generation++;
 		own->next_asid = 1;
-		control->tlb_control = TLB_FLUSH_ALL;
+		set_tlb_control(sv, TLB_FLUSH_ALL);
 	}
 	control->asid = own->next_asid++;
 	sv->asid_generation = own->generation;
@@ -77,7 +83,7 @@ static void prepare_tlb(struct svm_cpu *own, struct svm_vcpu *sv)
 	if (sv->asid_generation != own->generation || (flush && !svm_features.flush_by_asid))
 		take_asid(own, sv);
 	else if (flush)
-		sv->vmcb->control.tlb_control = TLB_FLUSH_GUEST;
+		set_tlb_control(sv, TLB_FLUSH_GUEST);
 	assert(sv->vmcb->control.asid > 0 && sv->vmcb->control.asid < svm_features.asids);
 }
 
@@ -131,36 +137,77 @@ static void save_debug_registers(struct svm_vcpu *sv)
 		svm_set_dr_live(sv, false);
 }
 
-/* The other side of prepare(). */
-static void finish(struct vcpu *vcpu, struct svm_vcpu *sv)
+static void enter(struct vcpu *vcpu, const struct svm_vcpu *sv, const struct svm_cpu *own)
 {
+	struct vcpu_regs *regs = &vcpu->regs;
+	struct vmcb_state *state = &sv->vmcb->state;
+
+	state->rax = regs->gpr[GPR_RAX];
+	state->rsp = regs->gpr[GPR_RSP];
+	state->rip = regs->rip;
+	state->rflags = regs->rflags;
+	svm_enter(regs->gpr, sv->vmcb_hpa, own->host_vmcb);
+}
+
+static noinline void enter_prepared(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
+{
+	prepare(vcpu, sv, own);
+	enter(vcpu, sv, own);
+}
+
+/*
+ * The way in and the way out are two functions, or the compiler would save registers over
+ * svm_enter() that it does by itself.
+ */
+static noinline void way_in(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+	struct svm_cpu *own = &cpus[vcpu->cpu];
+
+	if (unlikely(own->current != sv || sv->last_cpu != vcpu->cpu || sv->attention))
+		enter_prepared(vcpu, sv, own);
+	else
+		enter(vcpu, sv, own);
+}
+
+/* The other side of prepare(), and what else a usual exit does not need. */
+static noinline void leave_unusual(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+
 	sv->vmcb->control.tlb_control = TLB_KEEP;
+	sv->attention &= ~(u32)ATTENTION_FLUSHED;
 	if (sv->attention & ATTENTION_DR)
 		save_debug_registers(sv);
 	svm_event_exit(vcpu);
+	if (sv->vmcb->control.exit_code == EXIT_INTR)
+		hvm_serve_interrupts();
+	svm_decode_exit(vcpu, exit);
+}
+
+/* QEMU fills the save area with the host's state then: nothing of that is the guest's. */
+static noinline void leave_failed(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	svm_decode_exit(vcpu, exit);
+	svm_vmcb_reset(vcpu);
+}
+
+static bool is_unusual(const struct svm_vcpu *sv, const struct vmcb_control *control)
+{
+	return sv->attention || control->exit_int_info & INJ_VALID || control->exit_code == EXIT_INTR;
 }
 
 void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 {
-	struct svm_vcpu *sv = svm_of(vcpu);
-	struct svm_cpu *own = &cpus[vcpu->cpu];
-	struct vmcb *vmcb = sv->vmcb;
 	struct vcpu_regs *regs = &vcpu->regs;
+	const struct svm_vcpu *sv;
+	struct vmcb *vmcb;
 
-	fpu_load(vcpu->xsave, vcpu->xcr0);
-	if (unlikely(own->current != sv || sv->last_cpu != vcpu->cpu || sv->attention))
-		prepare(vcpu, sv, own);
-	vmcb->state.rax = regs->gpr[GPR_RAX];
-	vmcb->state.rsp = regs->gpr[GPR_RSP];
-	vmcb->state.rip = regs->rip;
-	vmcb->state.rflags = regs->rflags;
-
-	svm_enter(regs->gpr, sv->vmcb_hpa, own->host_vmcb);
-
-	/* QEMU fills the save area with the host's state then: nothing of that is the guest's. */
+	way_in(vcpu);
+	sv = svm_of(vcpu);
+	vmcb = sv->vmcb;
 	if (unlikely((u32)vmcb->control.exit_code == EXIT_INVALID)) {
-		svm_decode_exit(vcpu, exit);
-		svm_vmcb_reset(vcpu);
+		leave_failed(vcpu, exit);
 		return;
 	}
 	vmcb->control.clean = CLEAN_ALL;
@@ -168,9 +215,8 @@ void svm_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 	regs->gpr[GPR_RSP] = vmcb->state.rsp;
 	regs->rip = vmcb->state.rip;
 	regs->rflags = vmcb->state.rflags;
-	if (unlikely(vmcb->control.tlb_control || sv->attention || vmcb->control.exit_int_info & INJ_VALID))
-		finish(vcpu, sv);
-	svm_decode_exit(vcpu, exit);
-	if (exit->kind == VM_EXIT_HOST)
-		hvm_serve_interrupts();
+	if (unlikely(is_unusual(sv, &vmcb->control)))
+		leave_unusual(vcpu, exit);
+	else
+		svm_decode_exit(vcpu, exit);
 }

@@ -43,6 +43,7 @@ enum svm_attention {
 	ATTENTION_DR = 1 << 3,       /* the guest may use DR0-3: no intercepts, loaded around each run */
 	ATTENTION_NMI_IRET = 1 << 4, /* an NMI's handler is about to execute its IRET */
 	ATTENTION_SWITCH = 1 << 5,   /* something that the CPU must load has changed */
+	ATTENTION_FLUSHED = 1 << 6,  /* tlb_control is not TLB_KEEP: to be cleared after the run */
 };
 
 struct svm_vcpu {
