@@ -44,7 +44,7 @@ bool vmx_irq_ready(const struct vcpu *vcpu)
 	struct vmx_vcpu *vv = vmx_of(vcpu);
 
 	return vcpu->regs.rflags & RFLAGS_IF && !(vv->attention & ATTENTION_EVENT) &&
-	       !(vmcs_guest(vv, GROUP_BLOCKING)->interruptibility & BLOCKED_SHADOW);
+	       !(vmcs_interruptibility(vv) & BLOCKED_SHADOW);
 }
 
 /* The TPR is looked at in the LAPIC's model, so not here. */
@@ -61,7 +61,7 @@ void vmx_request_irq_window(struct vcpu *vcpu, bool on)
 
 static void end_shadow(struct vmx_vcpu *vv)
 {
-	if (unlikely(vmcs_guest(vv, GROUP_BLOCKING)->interruptibility & BLOCKED_SHADOW))
+	if (unlikely(vmcs_interruptibility(vv) & BLOCKED_SHADOW))
 		vmcs_change(vv, GROUP_BLOCKING)->interruptibility &= ~(u32)BLOCKED_SHADOW;
 }
 
@@ -118,7 +118,7 @@ static u32 encode(const struct vm_event *event, bool protected_mode)
 void vmx_event_enter(struct vcpu *vcpu)
 {
 	struct vmx_vcpu *vv = vmx_of(vcpu);
-	bool protected_mode = vmcs_guest(vv, GROUP_CONTROL)->cr0 & CR0_PE;
+	bool protected_mode = vmcs_guest(vv, GROUP_CR0)->cr0 & CR0_PE;
 
 	vmcs_write(VMCS_ENTRY_EVENT, encode(&vv->event, protected_mode));
 	vmcs_write(VMCS_ENTRY_ERROR_CODE, vv->event.error_code);

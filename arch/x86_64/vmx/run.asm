@@ -19,10 +19,6 @@ global vmx_dr6_read
 global vmx_dr6_write
 global vmx_idt_base
 global vmx_serve_nmi
-global vmcs_read
-global vmcs_write
-
-extern vmcs_access_failed
 
 VMCS_HOST_RSP	equ	0x6c14
 
@@ -74,22 +70,6 @@ vmx_invept:
 vmx_invvpid:
 	invvpid	rdi, [rsi]
 	result_ret
-
-; u64 vmcs_read(u64 field)
-vmcs_read:
-	vmread	rax, rdi
-	jbe	access_failed
-	ret
-
-; void vmcs_write(u64 field, u64 value)
-vmcs_write:
-	vmwrite	rdi, rsi
-	jbe	access_failed
-	ret
-
-; The stack is as the C function that called wants it.
-access_failed:
-	jmp	vmcs_access_failed
 
 ; u64 vmx_cr_read(u8 cr)
 vmx_cr_read:
@@ -149,9 +129,9 @@ vmx_serve_nmi:
 ;
 ; gpr[] is in the order of the register encoding: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8...
 ;
-; Host interrupts are off in the guest: with external-interrupt exiting one that comes ends the
-; guest's run, whatever the host's or the guest's IF (SDM 3 26.2), and waits. One that is there already
-; is let in before, as an emulated CPU may keep it out as long as the guest keeps exiting (run.c).
+; Host interrupts are off all the time: with external-interrupt exiting one that comes ends the
+; guest's run, whatever the host's or the guest's IF (SDM 3 26.2), and waits. None may be let in here:
+; the last look for news was before (vmm/vcpu.c), so a kick would be lost.
 vmx_enter:
 	push	rbp
 	push	rbx
@@ -167,9 +147,6 @@ vmx_enter:
 	vmwrite	rax, rsp
 	mov	[rsi], rsp
 .rsp_known:
-	sti
-	nop
-	cli
 	test	dl, dl			; what follows leaves the flags alone
 	mov	rax, [rdi + 0 * 8]
 	mov	rcx, [rdi + 1 * 8]

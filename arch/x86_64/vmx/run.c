@@ -18,13 +18,12 @@
  * - What we do to the guest's CR0, CR4 or EFER for it that would flush on a bare CPU (4.10.4.1):
  *   INVVPID for its VPID (29.4.3.3).
  *
- * The tick: every entry starts the preemption timer anew, so nothing needs to be written for it. A
- * host interrupt ends the guest's run by itself; but an emulated CPU may not let it (Bochs 3.1: entered
- * with the guest's IF 0, it forgets external interrupts until the guest's STI). A guest that exits more
- * often than the timer expires would keep them out for ever: vmx_enter lets them in first.
+ * The tick: the preemption timer runs while the guest does, keeps its value over exits, and is started
+ * anew when it has run down. A host interrupt ends the guest's run by itself; but an emulated CPU may
+ * not let it (Bochs 3.1: entered with the guest's IF 0, it forgets external interrupts until the guest's
+ * STI).
  */
 #include "arch/x86_64/cpu.h"
-#include "arch/x86_64/fpu.h"
 #include "arch/x86_64/vmx/vmx.h"
 #include "lib/log.h"
 #include "vmm/vm.h"
@@ -187,7 +186,7 @@ static void prepare_controls(struct vmx_vcpu *vv)
 }
 
 /* What an entry needs after anything but a usual exit of the same vCPU. */
-static void prepare(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vmx_cpu *own)
+static noinline void prepare(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vmx_cpu *own)
 {
 	bool other = own->last != vv || vv->last_cpu != vcpu->cpu;
 
@@ -212,6 +211,14 @@ static void prepare(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vmx_cpu *own)
 	vv->attention &= ~(u32)(ATTENTION_FLUSH | ATTENTION_FLUSH_GUEST | ATTENTION_LOADED | ATTENTION_CONTROLS);
 }
 
+/* The other side of prepare(). */
+static noinline void finish(struct vcpu *vcpu, struct vmx_vcpu *vv, u32 idt_event)
+{
+	if (vv->attention & ATTENTION_DR)
+		save_debug_registers(vv);
+	vmx_event_exit(vcpu, idt_event);
+}
+
 /* RIP, RSP and RFLAGS, which nearly every exit changes or nobody does. */
 static void registers_write(const struct vcpu_regs *regs, struct vmx_vcpu *vv)
 {
@@ -234,7 +241,7 @@ static void registers_read(struct vcpu_regs *regs, struct vmx_vcpu *vv)
 }
 
 /* The controls or the host's state were refused: the guest's registers are as they were (27.1, 27.2). */
-static void entry_refused(struct vcpu *vcpu, struct vm_exit *exit, enum vmx_result result)
+static noinline void entry_refused(struct vcpu *vcpu, struct vm_exit *exit, enum vmx_result result)
 {
 	u64 number;
 
@@ -256,7 +263,6 @@ void vmx_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 	enum vmx_result result;
 	u32 idt_event;
 
-	fpu_load(vcpu->xsave, vcpu->xcr0);
 	if (unlikely(own->current != vv || vv->attention))
 		prepare(vcpu, vv, own);
 	registers_write(&vcpu->regs, vv);
@@ -274,11 +280,8 @@ void vmx_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 	/* An entry that failed on the guest's state does not change the launch state (27.8). */
 	if (likely(!(vv->exit_reason & EXIT_ENTRY_FAILED)))
 		vv->launched = true;
-	if (unlikely(vv->attention || idt_event & INFO_VALID)) {
-		if (vv->attention & ATTENTION_DR)
-			save_debug_registers(vv);
-		vmx_event_exit(vcpu, idt_event);
-	}
+	if (unlikely(vv->attention || idt_event & INFO_VALID))
+		finish(vcpu, vv, idt_event);
 	vmx_decode_exit(vcpu, exit);
 	if (exit->kind == VM_EXIT_HOST)
 		hvm_serve_interrupts();

@@ -215,14 +215,14 @@ u64 vmx_get_cr(const struct vcpu *vcpu, u8 cr)
 
 	switch (cr) {
 	case 0:
-		return vmcs_guest(vv, GROUP_CONTROL)->cr0;
+		return vmcs_guest(vv, GROUP_CR0)->cr0;
 	case 2:
 		vmx_loaded_save(vv);
 		return vv->loaded.cr2;
 	case 3:
-		return vmcs_guest(vv, GROUP_CONTROL)->cr3;
+		return vmcs_guest(vv, GROUP_CR3)->cr3;
 	case 4:
-		return vmcs_guest(vv, GROUP_CONTROL)->cr4;
+		return vmcs_cr4(vv);
 	case 8:
 		return vv->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
 	default:

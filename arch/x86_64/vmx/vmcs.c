@@ -113,15 +113,18 @@ static void segments_write(const struct vmx_guest *guest)
 	vmcs_write(VMCS_GUEST_IDTR_LIMIT, guest->idtr.limit);
 }
 
-/* Bits that the guest does not own are as we wrote them last. */
-static void control_read(struct vmx_vcpu *vv)
+static void control_read(struct vmx_vcpu *vv, u32 groups)
 {
 	struct vmx_guest *guest = &vv->guest;
 
-	guest->cr0 = (vmcs_read(VMCS_GUEST_CR0) & ~cr0_mask()) | (guest->cr0 & cr0_mask());
-	guest->cr4 = (vmcs_read(VMCS_GUEST_CR4) & ~vv->cr4_mask) | (guest->cr4 & vv->cr4_mask);
-	guest->cr3 = vmcs_read(VMCS_GUEST_CR3);
-	guest->efer = vmcs_read(VMCS_GUEST_EFER);
+	/* As in vmcs_cr4(). */
+	if (groups & GROUP_CR0)
+		guest->cr0 = (vmcs_read(VMCS_GUEST_CR0) & ~cr0_mask()) | (guest->cr0 & cr0_mask());
+	(void)vmcs_cr4(vv);
+	if (groups & GROUP_CR3)
+		guest->cr3 = vmcs_read(VMCS_GUEST_CR3);
+	if (groups & GROUP_EFER)
+		guest->efer = vmcs_read(VMCS_GUEST_EFER);
 }
 
 /*
@@ -188,28 +191,24 @@ static void blocking_write(const struct vcpu *vcpu, const struct vmx_guest *gues
 	vmcs_write(VMCS_PENDING_DEBUG, step ? PENDING_DEBUG_BS : 0);
 }
 
-const struct vmx_guest *vmcs_guest(struct vmx_vcpu *vv, u32 groups)
+void vmcs_fetch(struct vmx_vcpu *vv, u32 groups)
 {
 	struct vmx_guest *guest = &vv->guest;
-	u32 missing = groups & ~vv->valid;
 
-	if (likely(!missing))
-		return guest;
 	assert(vv->current);
-	if (missing & GROUP_SEGMENTS)
+	if (groups & GROUP_SEGMENTS)
 		segments_read(guest);
-	if (missing & GROUP_CONTROL)
-		control_read(vv);
-	if (missing & GROUP_DEBUG) {
+	if (groups & GROUP_CONTROL)
+		control_read(vv, groups);
+	if (groups & GROUP_DEBUG) {
 		guest->dr7 = vmcs_read(VMCS_GUEST_DR7);
 		guest->debugctl = vmcs_read(VMCS_GUEST_DEBUGCTL);
 	}
-	if (missing & GROUP_MSRS)
+	if (groups & GROUP_MSRS)
 		msrs_read(guest);
-	if (missing & GROUP_BLOCKING)
-		guest->interruptibility = (u32)vmcs_read(VMCS_INTERRUPTIBILITY);
-	vv->valid |= missing;
-	return guest;
+	if (groups & GROUP_BLOCKING)
+		(void)vmcs_interruptibility(vv);
+	vv->valid |= groups;
 }
 
 struct vmx_guest *vmcs_change(struct vmx_vcpu *vv, enum vmx_group group)

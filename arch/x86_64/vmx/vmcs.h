@@ -150,6 +150,7 @@ enum exit_controls {
 	EXIT_CTL_LOAD_PAT = 1 << 19,
 	EXIT_CTL_SAVE_EFER = 1 << 20,
 	EXIT_CTL_LOAD_EFER = 1 << 21,
+	EXIT_CTL_SAVE_TIMER = 1 << 22,
 };
 
 /* 25.8.1 */
@@ -245,8 +246,30 @@ enum { EPT_WRITE = 1 << 1, EPT_FETCH = 1 << 2, EPT_LINEAR_VALID = 1 << 7, EPT_FI
 /* The virtual-APIC page (30.1): the only field of it that we use. */
 #define VIRTUAL_APIC_TPR 0x80
 
-/* Of the current VMCS. Panics where the CPU refuses: the field does not exist. */
+/* Of the current VMCS. Where the CPU refuses, because the field does not exist, they panic. */
+#ifndef GODWIT_HOST_TEST
+noreturn void vmcs_access_failed(u64 field);
+
+static inline u64 vmcs_read(u64 field)
+{
+	u64 value;
+
+	__asm__ goto volatile("vmread %1, %0; jbe %l2" : "=r"(value) : "r"(field) : "cc" : failed);
+	return value;
+failed:
+	vmcs_access_failed(field);
+}
+
+static inline void vmcs_write(u64 field, u64 value)
+{
+	__asm__ goto volatile("vmwrite %1, %0; jbe %l2" : : "r"(field), "r"(value) : "cc" : failed);
+	return;
+failed:
+	vmcs_access_failed(field);
+}
+#else
 u64 vmcs_read(u64 field);
 void vmcs_write(u64 field, u64 value);
+#endif
 
 #endif

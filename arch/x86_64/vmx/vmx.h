@@ -37,11 +37,15 @@ extern struct vmx_features vmx_features;
 /* Parts of the guest's registers that go between struct vmx_guest and the VMCS together. */
 enum vmx_group {
 	GROUP_SEGMENTS = 1 << 0, /* with GDTR and IDTR */
-	GROUP_CONTROL = 1 << 1,  /* CR0, CR3, CR4, EFER */
-	GROUP_DEBUG = 1 << 2,    /* DR7, DEBUGCTL */
-	GROUP_MSRS = 1 << 3,     /* SYSENTER's, PAT */
-	GROUP_BLOCKING = 1 << 4, /* interruptibility */
-	GROUP_ALL = (1 << 5) - 1,
+	GROUP_DEBUG = 1 << 1,    /* DR7, DEBUGCTL */
+	GROUP_MSRS = 1 << 2,     /* SYSENTER's, PAT */
+	GROUP_BLOCKING = 1 << 3, /* interruptibility */
+	GROUP_CR0 = 1 << 4,
+	GROUP_CR3 = 1 << 5,
+	GROUP_CR4 = 1 << 6,
+	GROUP_EFER = 1 << 7,
+	GROUP_CONTROL = GROUP_CR0 | GROUP_CR3 | GROUP_CR4 | GROUP_EFER, /* written together */
+	GROUP_ALL = (1 << 8) - 1,
 };
 
 /* The guest-state area in the common layout, as the guest sees it; but for RIP, RSP, RFLAGS. */
@@ -114,8 +118,36 @@ int must_check vmx_vcpu_init(struct vcpu *vcpu);
 void vmx_vcpu_fini(struct vcpu *vcpu);
 /* The VMCS has just become current here: what depends on the CPU, and at the first time the rest. */
 void vmcs_begin(struct vcpu *vcpu);
-/* The guest's registers, these groups true; vmcs_change(): of one group, to be changed. */
-const struct vmx_guest *vmcs_guest(struct vmx_vcpu *vv, u32 groups);
+/* Reads groups that are not valid. */
+void vmcs_fetch(struct vmx_vcpu *vv, u32 groups);
+/* The guest's registers, these groups true... */
+static inline const struct vmx_guest *vmcs_guest(struct vmx_vcpu *vv, u32 groups)
+{
+	if (groups & ~vv->valid)
+		vmcs_fetch(vv, groups & ~vv->valid);
+	return &vv->guest;
+}
+/* The same for what usual exits ask for. */
+static inline u32 vmcs_interruptibility(struct vmx_vcpu *vv)
+{
+	if (!(vv->valid & GROUP_BLOCKING)) {
+		vv->guest.interruptibility = (u32)vmcs_read(VMCS_INTERRUPTIBILITY);
+		vv->valid |= GROUP_BLOCKING;
+	}
+	return vv->guest.interruptibility;
+}
+static inline u64 vmcs_cr4(struct vmx_vcpu *vv)
+{
+	struct vmx_guest *guest = &vv->guest;
+
+	if (!(vv->valid & GROUP_CR4)) {
+		/* Bits that the guest does not own are as we wrote them last. */
+		guest->cr4 = (vmcs_read(VMCS_GUEST_CR4) & ~vv->cr4_mask) | (guest->cr4 & vv->cr4_mask);
+		vv->valid |= GROUP_CR4;
+	}
+	return guest->cr4;
+}
+/* ...and one group, to be changed. */
 struct vmx_guest *vmcs_change(struct vmx_vcpu *vv, enum vmx_group group);
 /* Writes the groups that were changed. */
 void vmcs_write_dirty(struct vcpu *vcpu);
