@@ -44,25 +44,38 @@ static bool touched(const struct npt_format *format, u64 *entry)
 	return false;
 }
 
-static bool harvest_table(struct npt *npt, u64 *entry, int level, gpa_t gpa, gpa_t end, void *ctx)
+static void harvest_table(const struct npt_format *format, u64 entry, gpa_t gpa, gpa_t end, const struct harvest *harvest)
 {
-	const struct npt_format *format = npt->format;
-	const struct harvest *harvest = ctx;
-	u64 *leaf;
+	u64 *leaf = (u64 *)page_ptr(entry & format->address_mask) + NPT_INDEX(gpa, 1);
 
-	if (level > 2)
-		return true;
-	if (!npt_is_table(format, READ_ONCE(*entry), level))
-		return false;
-	/* Who scans only a part must leave A as it is for the rest. */
-	if (end - gpa == LARGE_SIZE && !touched(format, entry))
-		return false;
-	leaf = (u64 *)page_ptr(READ_ONCE(*entry) & format->address_mask) + NPT_INDEX(gpa, 1);
 	for (; gpa < end; gpa += PAGE_SIZE, leaf++) {
 		if (!(READ_ONCE(*leaf) & format->dirty_bit))
 			continue;
 		atomic_and(leaf, ~format->dirty_bit);
 		harvest->found(harvest->ctx, gpa);
+	}
+}
+
+/* The walk ends at level 3: of an idle guest nothing is looked at below but level 2's entries, here. */
+static bool harvest_directory(struct npt *npt, u64 *entry, int level, gpa_t gpa, gpa_t end, void *ctx)
+{
+	const struct npt_format *format = npt->format;
+	u64 *table;
+	gpa_t next;
+
+	if (level > 3)
+		return true;
+	if (!npt_is_table(format, READ_ONCE(*entry), level))
+		return false;
+	table = (u64 *)page_ptr(READ_ONCE(*entry) & format->address_mask) + NPT_INDEX(gpa, 2);
+	for (; gpa < end; gpa = next, table++) {
+		next = MIN(end, ALIGN_DOWN(gpa, LARGE_SIZE) + LARGE_SIZE);
+		if (!npt_is_table(format, READ_ONCE(*table), 2))
+			continue;
+		/* Who scans only a part must leave A as it is for the rest. */
+		if (next - gpa == LARGE_SIZE && !touched(format, table))
+			continue;
+		harvest_table(format, READ_ONCE(*table), gpa, next, ctx);
 	}
 	return false;
 }
@@ -78,7 +91,7 @@ void npt_harvest_dirty(struct npt *npt, gpa_t gpa, u64 bytes, void (*found)(void
 		gpa_t next = MIN(end, ALIGN_DOWN(gpa, MIB(64)) + MIB(64));
 
 		spin_lock(&npt->lock);
-		npt_walk(npt, npt->root, NPT_LEVELS, gpa, next, harvest_table, &harvest);
+		npt_walk(npt, npt->root, NPT_LEVELS, gpa, next, harvest_directory, &harvest);
 		spin_unlock(&npt->lock);
 		gpa = next;
 	}
