@@ -171,13 +171,6 @@ static void exit_dr(struct vcpu *vcpu, struct vm_exit *exit)
 	exit->kind = VM_EXIT_HOST;
 }
 
-/* The host's interrupts get their turn. */
-static void exit_tick(struct vm_exit *exit)
-{
-	vmcs_write(VMCS_PREEMPTION_TIMER, vmx_features.timer_ticks);
-	exit->kind = VM_EXIT_HOST;
-}
-
 static void exit_nmi_window(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct vmx_vcpu *vv = vmx_of(vcpu);
@@ -225,6 +218,7 @@ static const struct simple_exit {
 	[EXIT_MONITOR] = { true, false, VM_EXIT_UNDEFINED },
 	[EXIT_PAUSE] = { true, true, VM_EXIT_PAUSE },
 	[EXIT_INVEPT] = { true, false, VM_EXIT_UNDEFINED },
+	[EXIT_PREEMPTION_TIMER] = { true, false, VM_EXIT_HOST },
 	[EXIT_INVVPID] = { true, false, VM_EXIT_UNDEFINED },
 	[EXIT_WBINVD] = { true, true, VM_EXIT_CACHE },
 };
@@ -275,9 +269,6 @@ static noinline void decode_more(struct vcpu *vcpu, struct vm_exit *exit)
 		return;
 	case EXIT_EPT_MISCONFIGURATION:
 		exit_ept_misconfiguration(vcpu, exit);
-		return;
-	case EXIT_PREEMPTION_TIMER:
-		exit_tick(exit);
 		return;
 	case EXIT_XSETBV:
 		exit_xsetbv(vcpu, exit);

@@ -130,8 +130,7 @@ vmx_serve_nmi:
 ; gpr[] is in the order of the register encoding: RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8...
 ;
 ; Host interrupts are off all the time: with external-interrupt exiting one that comes ends the
-; guest's run, whatever the host's or the guest's IF (SDM 3 26.2), and waits. None may be let in here:
-; the last look for news was before (vmm/vcpu.c), so a kick would be lost.
+; guest's run, whatever the host's or the guest's IF (SDM 3 26.2), and waits.
 vmx_enter:
 	push	rbp
 	push	rbx

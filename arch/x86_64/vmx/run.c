@@ -18,10 +18,11 @@
  * - What we do to the guest's CR0, CR4 or EFER for it that would flush on a bare CPU (4.10.4.1):
  *   INVVPID for its VPID (29.4.3.3).
  *
- * The tick: the preemption timer runs while the guest does, keeps its value over exits, and is started
- * anew when it has run down. A host interrupt ends the guest's run by itself; but an emulated CPU may
- * not let it (Bochs 3.1: entered with the guest's IF 0, it forgets external interrupts until the guest's
- * STI).
+ * The tick: every entry starts the preemption timer anew, so nothing needs to be written for it. A
+ * host interrupt ends the guest's run by itself; but an emulated CPU may not let it (Bochs 3.1: entered
+ * with the guest's IF 0, it forgets external interrupts until the guest's STI). For the same reason
+ * they are served after each exit, whatever its cause. Not before an entry: the run loop has looked
+ * for news already, and would miss what comes there (vcpu.c's head).
  */
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/vmx/vmx.h"
@@ -283,8 +284,7 @@ void vmx_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 	if (unlikely(vv->attention || idt_event & INFO_VALID))
 		finish(vcpu, vv, idt_event);
 	vmx_decode_exit(vcpu, exit);
-	if (exit->kind == VM_EXIT_HOST)
-		hvm_serve_interrupts();
+	hvm_serve_interrupts();
 }
 
 void vmx_vcpu_leave(struct vcpu *vcpu)

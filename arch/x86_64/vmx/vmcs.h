@@ -150,7 +150,6 @@ enum exit_controls {
 	EXIT_CTL_LOAD_PAT = 1 << 19,
 	EXIT_CTL_SAVE_EFER = 1 << 20,
 	EXIT_CTL_LOAD_EFER = 1 << 21,
-	EXIT_CTL_SAVE_TIMER = 1 << 22,
 };
 
 /* 25.8.1 */

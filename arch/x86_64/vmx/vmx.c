@@ -127,7 +127,7 @@ static const struct control_word {
 	{
 		.msr = MSR_VMX_EXIT, .true_msr = MSR_VMX_TRUE_EXIT,
 		.needed = EXIT_CTL_SAVE_DEBUG | EXIT_CTL_HOST_64 | EXIT_CTL_SAVE_PAT | EXIT_CTL_LOAD_PAT |
-			  EXIT_CTL_SAVE_EFER | EXIT_CTL_LOAD_EFER | EXIT_CTL_SAVE_TIMER,
+			  EXIT_CTL_SAVE_EFER | EXIT_CTL_LOAD_EFER,
 		.value = &vmx_features.exit, .name = "VM-exit",
 	},
 	{
