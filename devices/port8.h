@@ -8,21 +8,18 @@
 typedef u8 port8_read(void *ctx, u32 offset);
 typedef void port8_write(void *ctx, u32 offset, u8 value);
 
+void port8_access_wide(void *ctx, u64 offset, unsigned int size, bool write, u64 *value, port8_read *read8,
+		       port8_write *write8);
+
 static inline void port8_access(void *ctx, u64 offset, unsigned int size, bool write, u64 *value,
 				port8_read *read8, port8_write *write8)
 {
-	u64 data = 0;
-
-	for (unsigned int i = 0; i < size; i++) {
-		u32 port = (u32)(offset + i);
-
-		if (write)
-			write8(ctx, port, (u8)(*value >> (8 * i)));
-		else
-			data |= (u64)read8(ctx, port) << (8 * i);
-	}
-	if (!write)
-		*value = data;
+	if (unlikely(size != 1))
+		port8_access_wide(ctx, offset, size, write, value, read8, write8);
+	else if (write)
+		write8(ctx, (u32)offset, (u8)*value);
+	else
+		*value = read8(ctx, (u32)offset);
 }
 
 #endif

@@ -56,11 +56,19 @@ static u8 reason(const struct uart *uart)
 }
 
 /* On PCs OUT2 lets the interrupt through to the line. */
+static void drive(struct uart *uart)
+{
+	uart->irq = reason(uart) != IIR_NONE && (uart->s.mcr & MCR_OUT2);
+	irqchip_set_line(uart->dev.vm, BOARD_UART_GSI, uart->irq);
+}
+
+/* After everything that may change the reason. */
 static void update(struct uart *uart)
 {
 	bool irq = reason(uart) != IIR_NONE && (uart->s.mcr & MCR_OUT2);
 
-	irqchip_set_line(uart->dev.vm, BOARD_UART_GSI, irq);
+	if (irq != uart->irq)
+		drive(uart);
 }
 
 static void rx_fill(struct uart *uart)
@@ -82,7 +90,7 @@ void uart_input(struct uart *uart)
 	update(uart);
 }
 
-static u8 read_data(struct uart *uart)
+static noinline u8 read_data(struct uart *uart)
 {
 	u8 byte;
 
@@ -92,6 +100,7 @@ static u8 read_data(struct uart *uart)
 	uart->s.rx_count--;
 	memmove(uart->s.rx, uart->s.rx + 1, uart->s.rx_count);
 	rx_fill(uart);
+	update(uart);
 	return byte;
 }
 
@@ -189,13 +198,15 @@ static void uart_write(void *ctx, u32 reg, u8 value)
 	update(uart);
 }
 
-static u8 read_iir(struct uart *uart)
+static noinline u8 read_iir(struct uart *uart)
 {
 	u8 iir = reason(uart);
 
 	/* Reading it is what acknowledges "transmitter empty", if that is what it says. */
-	if (iir == IIR_THRE)
+	if (iir == IIR_THRE) {
 		uart->s.thre = 0;
+		update(uart);
+	}
 	return uart->s.fcr & FCR_ENABLE ? iir | IIR_FIFOS : iir;
 }
 
@@ -205,9 +216,11 @@ static u8 read_lsr(struct uart *uart)
 
 	if (uart->s.rx_count)
 		lsr |= LSR_DATA;
-	if (uart->s.overrun)
+	if (uart->s.overrun) {
 		lsr |= LSR_OVERRUN;
-	uart->s.overrun = 0;
+		uart->s.overrun = 0;
+		update(uart);
+	}
 	return lsr;
 }
 
@@ -215,12 +228,16 @@ static u8 read_msr(struct uart *uart)
 {
 	u8 msr = uart->s.msr;
 
-	uart->s.msr &= (u8)~MSR_DELTAS;
+	if (msr & MSR_DELTAS) {
+		uart->s.msr &= (u8)~MSR_DELTAS;
+		update(uart);
+	}
 	return msr;
 }
 
-static u8 read_register(struct uart *uart, u32 reg)
+static u8 uart_read(void *ctx, u32 reg)
 {
+	struct uart *uart = ctx;
 	bool dlab = uart->s.lcr & LCR_DLAB;
 
 	switch ((enum uart_reg)reg) {
@@ -244,15 +261,6 @@ static u8 read_register(struct uart *uart, u32 reg)
 	return 0xff;
 }
 
-static u8 uart_read(void *ctx, u32 reg)
-{
-	struct uart *uart = ctx;
-	u8 value = read_register(uart, reg);
-
-	update(uart);
-	return value;
-}
-
 void uart_io(void *ctx, u64 offset, unsigned int size, bool write, u64 *value)
 {
 	port8_access(ctx, offset, size, write, value, uart_read, uart_write);
@@ -264,7 +272,7 @@ static void uart_resume(struct device *dev)
 
 	/* What was typed while it was on its way. */
 	rx_fill(uart);
-	update(uart);
+	drive(uart);
 }
 
 static void uart_reset(struct device *dev)
@@ -274,7 +282,7 @@ static void uart_reset(struct device *dev)
 	memset(&uart->s, 0, sizeof(uart->s));
 	uart->s.divisor_low = 1; /* 115200 */
 	uart->s.msr = MSR_CTS | MSR_DSR | MSR_DCD;
-	update(uart);
+	drive(uart);
 }
 
 static int uart_check(struct device *dev, const void *state)

@@ -26,6 +26,7 @@ static_assert(sizeof(struct uart_state) == 32, "wire layout");
 struct uart {
 	struct device dev;
 	struct uart_state s;
+	bool irq; /* what the line is driven to */
 };
 
 void uart_init(struct uart *uart, struct vm *vm);

@@ -14,7 +14,7 @@ struct spinlock {
 
 static inline void spin_lock(struct spinlock *l)
 {
-	while (__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE))
+	while (unlikely(__atomic_exchange_n(&l->held, 1, __ATOMIC_ACQUIRE)))
 		while (__atomic_load_n(&l->held, __ATOMIC_RELAXED))
 			__builtin_ia32_pause();
 }

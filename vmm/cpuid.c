@@ -363,7 +363,7 @@ void cpuid_execute(struct vcpu *vcpu)
 	const struct cpuid_policy *policy = vcpu->vm->cpuid;
 	u32 leaf = (u32)vcpu->regs.gpr[GPR_RAX];
 	u32 subleaf = (u32)vcpu->regs.gpr[GPR_RCX];
-	u8 *hint = &vcpu->cpuid_hints[(leaf + (leaf >> 27) + 8 * subleaf) % CPUID_HINTS];
+	u8 *hint = &vcpu->cpuid_hints[(leaf + (leaf >> 27)) % CPUID_HINTS];
 	u32 place = *hint;
 	const struct cpuid_entry *entry = policy->entries + place;
 

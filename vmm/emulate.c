@@ -13,7 +13,7 @@
 
 /* --- the buses -------------------------------------------------------------------------------- */
 
-static void bus_access(struct vm *vm, struct io_bus *bus, u64 addr, unsigned int size, bool write, u64 *value)
+static inline void bus_access(struct vm *vm, struct io_bus *bus, u64 addr, unsigned int size, bool write, u64 *value)
 {
 	int error;
 
@@ -21,15 +21,21 @@ static void bus_access(struct vm *vm, struct io_bus *bus, u64 addr, unsigned int
 	error = io_bus_access(bus, addr, size, write, value);
 	spin_unlock(&vm->lock);
 	/* Nobody drives the lines of a real bus then: ones. */
-	if (error && !write)
-		*value = ~0ull;
-	if (!write)
-		*value &= emulation_mask(size);
+	if (unlikely(error && !write))
+		*value = emulation_mask(size);
 }
 
-void emulate_port(struct vm *vm, u16 port, unsigned int size, bool write, u64 *value)
+u64 emulate_port_read(struct vm *vm, u16 port, unsigned int size)
 {
-	bus_access(vm, &vm->pio, port, size, write, value);
+	u64 value = 0;
+
+	bus_access(vm, &vm->pio, port, size, false, &value);
+	return value;
+}
+
+void emulate_port_write(struct vm *vm, u16 port, unsigned int size, u64 value)
+{
+	bus_access(vm, &vm->pio, port, size, true, &value);
 }
 
 void emulate_mmio(struct vm *vm, gpa_t gpa, unsigned int size, bool write, u64 *value)

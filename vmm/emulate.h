@@ -9,8 +9,12 @@
 struct vcpu;
 struct vm;
 
-/* An access to the guest's port or memory bus; where nobody is, it reads ones. Takes vm->lock. */
-void emulate_port(struct vm *vm, u16 port, unsigned int size, bool write, u64 *value);
+/*
+ * An access to the guest's port or memory bus; size is 1, 2, 4 or, in memory, 8. What is read is
+ * zero-extended; where nobody is, it is ones. Takes vm->lock.
+ */
+u64 emulate_port_read(struct vm *vm, u16 port, unsigned int size);
+void emulate_port_write(struct vm *vm, u16 port, unsigned int size, u64 value);
 void emulate_mmio(struct vm *vm, gpa_t gpa, unsigned int size, bool write, u64 *value);
 /* VM_EXIT_NPT: a device's registers, or nothing at all. */
 void emulate_npt(struct vcpu *vcpu, const struct vm_exit *exit);

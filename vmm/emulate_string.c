@@ -67,15 +67,14 @@ static int iterate(struct emulation *e)
 		/* The page is looked up first: a byte taken from the port must not be lost in a fault. */
 		if (emulation_probe_write(e, destination(e), size))
 			return -1;
-		emulate_port(e->vm, port, size, false, &value);
-		if (emulation_write(e, destination(e), size, value))
+		if (emulation_write(e, destination(e), size, emulate_port_read(e->vm, port, size)))
 			return -1;
 		string_advance(e, GPR_RDI);
 		return 0;
 	case INSN_OUTS:
 		if (emulation_read(e, source(e), size, &value))
 			return -1;
-		emulate_port(e->vm, port, size, true, &value);
+		emulate_port_write(e->vm, port, size, value);
 		string_advance(e, GPR_RSI);
 		return 0;
 	default:

@@ -45,10 +45,12 @@ static noinline void finish_odd_insn(struct vcpu *vcpu, u32 len)
 /* The instruction was done: on to the next. */
 static inline void finish_insn(struct vcpu *vcpu, const struct vm_exit *exit)
 {
-	u64 rip = vcpu->regs.rip + exit->insn_len;
+	u32 len = exit->insn_len;
+	u64 rip = vcpu->regs.rip + len;
 
-	if (unlikely(!exit->insn_len || (rip ^ vcpu->regs.rip) >> 32)) {
-		finish_odd_insn(vcpu, exit->insn_len);
+	/* EIP went past its end (then it is less than len now), or len is 0 and all are less. */
+	if (unlikely((u32)rip <= len - 1)) {
+		finish_odd_insn(vcpu, len);
 		return;
 	}
 	vcpu->regs.rip = rip;
@@ -63,21 +65,32 @@ static noinline void exit_cpuid(struct vcpu *vcpu, const struct vm_exit *exit)
 	finish_insn(vcpu, exit);
 }
 
+/* A 32-bit result clears the upper half, a smaller one leaves the rest (SDM 1 3.4.1.1). */
+static u64 merge(u64 old, unsigned int size, u64 value)
+{
+	switch (size) {
+	case 1:
+		return (old & ~0xffull) | (u8)value;
+	case 2:
+		return (old & ~0xffffull) | (u16)value;
+	default:
+		return (u32)value;
+	}
+}
+
 static noinline void exit_io(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	u64 *rax = &vcpu->regs.gpr[GPR_RAX];
 	unsigned int size = exit->io.size;
-	u64 mask = BIT(8 * size) - 1;
-	u64 value = *rax & mask;
 
-	if (exit->io.string) {
+	if (unlikely(exit->io.string)) {
 		emulate_string_io(vcpu, exit);
 		return;
 	}
-	emulate_port(vcpu->vm, exit->io.port, size, !exit->io.in, &value);
-	/* A 32-bit result clears the upper half, a smaller one leaves the rest (SDM 1 3.4.1.1). */
 	if (exit->io.in)
-		*rax = size == 4 ? value & mask : (*rax & ~mask) | (value & mask);
+		*rax = merge(*rax, exit->io.size, emulate_port_read(vcpu->vm, exit->io.port, size));
+	else
+		emulate_port_write(vcpu->vm, exit->io.port, size, *rax & (BIT(8 * size) - 1));
 	vcpu->regs.rip = exit->io.next_rip;
 	hvm->insn_done(vcpu);
 }

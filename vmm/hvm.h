@@ -101,7 +101,7 @@ enum vm_exit_kind {
 
 struct vm_exit {
 	enum vm_exit_kind kind;
-	u8 insn_len;           /* 0: not known, decode */
+	u8 insn_len;           /* 0: not known, decode (or see next_rip) */
 	union {
 		struct {
 			u16 port;

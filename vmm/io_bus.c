@@ -49,6 +49,7 @@ int io_bus_add(struct io_bus *bus, u64 base, u64 bytes, io_handler *handler, voi
 	memmove(&bus->ranges[slot + 1], &bus->ranges[slot], (bus->count - slot) * sizeof(bus->ranges[0]));
 	bus->ranges[slot] = (struct io_range){ .base = base, .bytes = bytes, .handler = handler, .ctx = ctx };
 	bus->count++;
+	bus->last = 0;
 	return 0;
 }
 
@@ -62,6 +63,8 @@ void io_bus_remove(struct io_bus *bus, u64 base)
 	slot = (u32)(range - bus->ranges);
 	bus->count--;
 	memmove(range, range + 1, (bus->count - slot) * sizeof(*range));
+	bus->ranges[bus->count] = (struct io_range){ .bytes = 0 };
+	bus->last = 0;
 }
 
 /* Over the end of a range: byte by byte, each to whom it belongs; nobody reads as ones. */
@@ -81,13 +84,14 @@ static void io_bus_access_bytes(struct io_bus *bus, u64 addr, unsigned int size,
 		*value = result;
 }
 
-int io_bus_access(struct io_bus *bus, u64 addr, unsigned int size, bool write, u64 *value)
+int io_bus_access_other(struct io_bus *bus, u64 addr, unsigned int size, bool write, u64 *value)
 {
 	struct io_range *range = io_bus_find(bus, addr);
 	u64 offset;
 
 	if (!range)
 		return -E_NOENT;
+	bus->last = (u32)(range - bus->ranges);
 	offset = addr - range->base;
 	if (likely(size <= range->bytes - offset))
 		range->handler(range->ctx, offset, size, write, value);

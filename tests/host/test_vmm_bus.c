@@ -94,6 +94,29 @@ static void test_overlap(void **state)
 		assert_int_equal(read_bus(0x1000 + i, 1), i);
 }
 
+/* Ranges come and go (BARs move) after they were accessed: nothing wrong is remembered of the last access. */
+static void test_changes(void **state)
+{
+	u64 value = 0;
+
+	(void)state;
+	assert_int_equal(io_bus_access(&bus, 0, 1, false, &value), -E_NOENT);
+	assert_int_equal(add(0x200, 8, 2), 0);
+	assert_int_equal(read_bus(0x204, 1), 2);
+	assert_int_equal(add(0x100, 8, 1), 0);
+	assert_int_equal(read_bus(0x204, 1), 2);
+	assert_int_equal(last_offset, 4);
+	io_bus_remove(&bus, 0x200);
+	assert_int_equal(io_bus_access(&bus, 0x204, 1, false, &value), -E_NOENT);
+	assert_int_equal(read_bus(0x104, 1), 1);
+	io_bus_remove(&bus, 0x100);
+	assert_int_equal(io_bus_access(&bus, 0x104, 1, false, &value), -E_NOENT);
+	assert_int_equal(bus.count, 0);
+	assert_int_equal(add(0x204, 4, 3), 0);
+	assert_int_equal(read_bus(0x204, 1), 3);
+	assert_int_equal(last_offset, 0);
+}
+
 /* Over the end of a range: each byte to its owner, ones where there is none. */
 static void test_crossing(void **state)
 {
@@ -158,8 +181,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_lookup, setup),   cmocka_unit_test_setup(test_overlap, setup),
-		cmocka_unit_test_setup(test_crossing, setup), cmocka_unit_test(test_files),
-		cmocka_unit_test(test_faults),
+		cmocka_unit_test_setup(test_changes, setup),  cmocka_unit_test_setup(test_crossing, setup),
+		cmocka_unit_test(test_files),                cmocka_unit_test(test_faults),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,7 @@ static void exit_of_insn(const struct vmcb *vmcb, struct vm_exit *exit, enum vm_
 	exit->insn_len = insn_length(vmcb, without_nrips);
 }
 
-static void exit_unknown(const struct vmcb *vmcb, struct vm_exit *exit, enum vm_exit_kind kind)
+static noinline void exit_unknown(const struct vmcb *vmcb, struct vm_exit *exit, enum vm_exit_kind kind)
 {
 	exit->kind = kind;
 	exit->raw.code = vmcb->control.exit_code;
@@ -47,7 +47,7 @@ static void exit_unknown(const struct vmcb *vmcb, struct vm_exit *exit, enum vm_
 }
 
 /* APM 2 15.10.2: EXITINFO2 is the next RIP, with or without NRIPS. */
-static void exit_io(const struct vmcb *vmcb, struct vm_exit *exit)
+static noinline void exit_io(const struct vmcb *vmcb, struct vm_exit *exit)
 {
 	u64 info = vmcb->control.exit_info_1;
 
@@ -58,12 +58,11 @@ static void exit_io(const struct vmcb *vmcb, struct vm_exit *exit)
 	exit->io.string = info & IOIO_STRING;
 	exit->io.rep = info & IOIO_REP;
 	exit->io.next_rip = vmcb->control.exit_info_2;
-	exit->insn_len = (u8)(exit->io.next_rip - vmcb->state.rip);
 	if (exit->io.size != 1 && exit->io.size != 2 && exit->io.size != 4)
 		exit_unknown(vmcb, exit, VM_EXIT_UNKNOWN);
 }
 
-static void exit_msr(const struct vcpu *vcpu, struct vm_exit *exit)
+static noinline void exit_msr(const struct vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	const u64 *gpr = vcpu->regs.gpr;
@@ -74,7 +73,7 @@ static void exit_msr(const struct vcpu *vcpu, struct vm_exit *exit)
 	exit->msr.value = gpr[GPR_RDX] << 32 | (u32)gpr[GPR_RAX];
 }
 
-static void exit_npt(const struct vmcb *vmcb, struct vm_exit *exit)
+static noinline void exit_npt(const struct vmcb *vmcb, struct vm_exit *exit)
 {
 	u64 info = vmcb->control.exit_info_1;
 
@@ -122,7 +121,7 @@ static void exit_cr_write(const struct vcpu *vcpu, struct vm_exit *exit)
 		exit->cr.value = (u32)exit->cr.value;
 }
 
-static void exit_xsetbv(const struct vcpu *vcpu, struct vm_exit *exit)
+static noinline void exit_xsetbv(const struct vcpu *vcpu, struct vm_exit *exit)
 {
 	const u64 *gpr = vcpu->regs.gpr;
 
@@ -156,7 +155,7 @@ static void exit_dr(struct vcpu *vcpu, struct vm_exit *exit)
 }
 
 /* Exits that are ranges, or that are none of ours. */
-static void exit_other(struct vcpu *vcpu, struct vm_exit *exit)
+static noinline void exit_other(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 code = vmcb->control.exit_code;
@@ -174,42 +173,45 @@ static void exit_other(struct vcpu *vcpu, struct vm_exit *exit)
 }
 
 /* The exits that their code alone describes. */
-static const struct simple_exit {
-	bool known;
-	bool has_length;
+enum simple_how {
+	NOT_SIMPLE, /* decode_more() */
+	EVENT,      /* no instruction, or one that will not be done */
+	INSN,
+};
+static const struct {
+	u8 how;   /* enum simple_how */
 	u8 kind;
 	u8 bytes; /* enum insn_bytes */
-} simple_exits[] = {
-	[EXIT_INTR] = { true, false, VM_EXIT_HOST, 0 },
-	[EXIT_NMI] = { true, false, VM_EXIT_HOST, 0 },
-	[EXIT_INIT] = { true, false, VM_EXIT_HOST, 0 },
-	[EXIT_VINTR] = { true, false, VM_EXIT_IRQ_WINDOW, 0 },
-	[EXIT_RDPMC] = { true, false, VM_EXIT_PRIVILEGED, 0 },
-	[EXIT_CPUID] = { true, true, VM_EXIT_CPUID, BYTES_CPUID },
-	[EXIT_RSM] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_INVD] = { true, true, VM_EXIT_CACHE, BYTES_INVD },
-	[EXIT_PAUSE] = { true, true, VM_EXIT_PAUSE, BYTES_PAUSE },
-	[EXIT_HLT] = { true, true, VM_EXIT_HLT, BYTES_HLT },
-	[EXIT_INVLPGA] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_SHUTDOWN] = { true, false, VM_EXIT_TRIPLE_FAULT, 0 },
-	[EXIT_VMRUN] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_VMMCALL] = { true, true, VM_EXIT_HYPERCALL, BYTES_VMMCALL },
-	[EXIT_VMLOAD] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_VMSAVE] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_STGI] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_CLGI] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_SKINIT] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_WBINVD] = { true, true, VM_EXIT_CACHE, BYTES_UNKNOWN },
-	[EXIT_MONITOR] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_MWAIT] = { true, false, VM_EXIT_UNDEFINED, 0 },
-	[EXIT_RDPRU] = { true, false, VM_EXIT_UNDEFINED, 0 },
+} aligned(4) simple_exits[] = {
+	[EXIT_INTR] = { EVENT, VM_EXIT_HOST, 0 },
+	[EXIT_NMI] = { EVENT, VM_EXIT_HOST, 0 },
+	[EXIT_INIT] = { EVENT, VM_EXIT_HOST, 0 },
+	[EXIT_VINTR] = { EVENT, VM_EXIT_IRQ_WINDOW, 0 },
+	[EXIT_RDPMC] = { EVENT, VM_EXIT_PRIVILEGED, 0 },
+	[EXIT_CPUID] = { INSN, VM_EXIT_CPUID, BYTES_CPUID },
+	[EXIT_RSM] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_INVD] = { INSN, VM_EXIT_CACHE, BYTES_INVD },
+	[EXIT_PAUSE] = { INSN, VM_EXIT_PAUSE, BYTES_PAUSE },
+	[EXIT_HLT] = { INSN, VM_EXIT_HLT, BYTES_HLT },
+	[EXIT_INVLPGA] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_SHUTDOWN] = { EVENT, VM_EXIT_TRIPLE_FAULT, 0 },
+	[EXIT_VMRUN] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_VMMCALL] = { INSN, VM_EXIT_HYPERCALL, BYTES_VMMCALL },
+	[EXIT_VMLOAD] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_VMSAVE] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_STGI] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_CLGI] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_SKINIT] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_WBINVD] = { INSN, VM_EXIT_CACHE, BYTES_UNKNOWN },
+	[EXIT_MONITOR] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_MWAIT] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_RDPRU] = { EVENT, VM_EXIT_UNDEFINED, 0 },
 };
 
 /* Those that need a look at the VMCB. */
-static noinline void decode_more(struct vcpu *vcpu, struct vm_exit *exit)
+static noinline void decode_more(struct vcpu *vcpu, struct vm_exit *exit, const struct vmcb *vmcb)
 {
-	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
-
+	exit->insn_len = 0;
 	switch (vmcb->control.exit_code) {
 	case EXIT_IOIO:
 		exit_io(vmcb, exit);
@@ -236,15 +238,11 @@ void svm_decode_exit(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 	u64 code = vmcb->control.exit_code;
-	const struct simple_exit *simple;
 
-	exit->insn_len = 0;
-	simple = code < ARRAY_SIZE(simple_exits) ? &simple_exits[code] : NULL;
-	if (!simple || !simple->known) {
-		decode_more(vcpu, exit);
+	if (code >= ARRAY_SIZE(simple_exits) || simple_exits[code].how == NOT_SIMPLE) {
+		decode_more(vcpu, exit, vmcb);
 		return;
 	}
-	exit->kind = simple->kind;
-	if (simple->has_length)
-		exit->insn_len = insn_length(vmcb, simple->bytes);
+	exit->kind = simple_exits[code].kind;
+	exit->insn_len = simple_exits[code].how == INSN ? insn_length(vmcb, simple_exits[code].bytes) : 0;
 }
