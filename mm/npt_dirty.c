@@ -60,6 +60,8 @@ static void harvest_table(const struct npt_format *format, u64 entry, gpa_t gpa,
 static bool harvest_directory(struct npt *npt, u64 *entry, int level, gpa_t gpa, gpa_t end, void *ctx)
 {
 	const struct npt_format *format = npt->format;
+	/* Neither: untouched, or not there. */
+	u64 signs = format->accessed_bit ? format->accessed_bit | NPT_RECENT : ~0ull;
 	u64 *table;
 	gpa_t next;
 
@@ -70,7 +72,7 @@ static bool harvest_directory(struct npt *npt, u64 *entry, int level, gpa_t gpa,
 	table = (u64 *)page_ptr(READ_ONCE(*entry) & format->address_mask) + NPT_INDEX(gpa, 2);
 	for (; gpa < end; gpa = next, table++) {
 		next = MIN(end, ALIGN_DOWN(gpa, LARGE_SIZE) + LARGE_SIZE);
-		if (!npt_is_table(format, READ_ONCE(*table), 2))
+		if (likely(!(READ_ONCE(*table) & signs)) || !npt_is_table(format, READ_ONCE(*table), 2))
 			continue;
 		/* Who scans only a part must leave A as it is for the rest. */
 		if (next - gpa == LARGE_SIZE && !touched(format, table))
@@ -88,7 +90,7 @@ void npt_harvest_dirty(struct npt *npt, gpa_t gpa, u64 bytes, void (*found)(void
 	assert(IS_ALIGNED(gpa | bytes, PAGE_SIZE) && npt_range_valid(gpa, bytes));
 	/* In pieces, so that who looks something up meanwhile waits for a piece at most. */
 	while (gpa < end) {
-		gpa_t next = MIN(end, ALIGN_DOWN(gpa, MIB(64)) + MIB(64));
+		gpa_t next = MIN(end, ALIGN_DOWN(gpa, MIB(256)) + MIB(256));
 
 		spin_lock(&npt->lock);
 		npt_walk(npt, npt->root, NPT_LEVELS, gpa, next, harvest_directory, &harvest);
