@@ -14,16 +14,6 @@
 
 #define CHUNK_PAGES (LARGE_SIZE / PAGE_SIZE)
 
-static u64 low_end(const struct gmem *gm)
-{
-	return MIN(gm->pages * PAGE_SIZE, GMEM_LOW_END);
-}
-
-static u64 high_end(const struct gmem *gm)
-{
-	return GMEM_HIGH_START + gm->pages * PAGE_SIZE - low_end(gm);
-}
-
 gpa_t gmem_page_gpa(const struct gmem *gm, u64 page)
 {
 	gpa_t linear = page * PAGE_SIZE;
@@ -34,12 +24,9 @@ gpa_t gmem_page_gpa(const struct gmem *gm, u64 page)
 
 static bool is_ram(const struct gmem *gm, gpa_t gpa, u64 bytes)
 {
-	u64 low = low_end(gm);
-	u64 high = high_end(gm);
-
-	if (gpa < low)
-		return bytes <= low - gpa;
-	return gpa >= GMEM_HIGH_START && gpa < high && bytes <= high - gpa;
+	if (gpa < gm->low_end)
+		return bytes <= gm->low_end - gpa;
+	return gpa >= GMEM_HIGH_START && gpa < gm->high_end && bytes <= gm->high_end - gpa;
 }
 
 int gmem_page_of(const struct gmem *gm, gpa_t gpa, u64 *page)
@@ -85,6 +72,8 @@ static int build(struct gmem *gm, u64 bytes, const struct npt_format *format, bo
 	*gm = (struct gmem){ .pages = bytes / PAGE_SIZE, .dirty = dirty_method };
 	if (!bytes || !IS_ALIGNED(bytes, LARGE_SIZE) || bytes > BIT(46))
 		return trace_error(-E_INVAL);
+	gm->low_end = MIN(bytes, GMEM_LOW_END);
+	gm->high_end = GMEM_HIGH_START + bytes - gm->low_end;
 	error = npt_init(&gm->npt, format);
 	if (error)
 		return error;
@@ -127,6 +116,10 @@ int gmem_read(const struct gmem *gm, gpa_t gpa, void *dst, u64 bytes)
 		return 0;
 	if (!is_ram(gm, gpa, bytes))
 		return -E_RANGE;
+	if (likely(bytes <= LARGE_SIZE - gpa % LARGE_SIZE)) {
+		memcpy(to, pointer(gm, gpa), bytes);
+		return 0;
+	}
 	while (bytes) {
 		u64 step = MIN(bytes, LARGE_SIZE - gpa % LARGE_SIZE);
 
@@ -205,6 +198,26 @@ int gmem_read_u16(const struct gmem *gm, gpa_t gpa, u16 *value)
 	if (!is_ram(gm, gpa, sizeof(u16)))
 		return -E_RANGE;
 	*value = READ_ONCE(*(u16 *)pointer(gm, gpa));
+	return 0;
+}
+
+int gmem_read_u32(const struct gmem *gm, gpa_t gpa, u32 *value)
+{
+	if (!IS_ALIGNED(gpa, sizeof(u32)))
+		return -E_INVAL;
+	if (!is_ram(gm, gpa, sizeof(u32)))
+		return -E_RANGE;
+	*value = READ_ONCE(*(u32 *)pointer(gm, gpa));
+	return 0;
+}
+
+int gmem_read_u64(const struct gmem *gm, gpa_t gpa, u64 *value)
+{
+	if (!IS_ALIGNED(gpa, sizeof(u64)))
+		return -E_INVAL;
+	if (!is_ram(gm, gpa, sizeof(u64)))
+		return -E_RANGE;
+	*value = READ_ONCE(*(u64 *)pointer(gm, gpa));
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 
 struct gmem {
 	u64 pages;
+	gpa_t low_end, high_end; /* of the RAM that begins at 0, and at 4 GiB */
 	hpa_t *chunks;     /* one per 2 MiB */
 	u64 chunk_count;
 	struct npt npt;
@@ -42,6 +43,8 @@ int must_check gmem_write(struct gmem *gm, gpa_t gpa, const void *src, u64 bytes
 int must_check gmem_zero(struct gmem *gm, gpa_t gpa, u64 bytes);
 /* Single, untorn accesses of naturally aligned fields that the guest changes too; -E_INVAL if gpa is odd. */
 int must_check gmem_read_u16(const struct gmem *gm, gpa_t gpa, u16 *value);
+int must_check gmem_read_u32(const struct gmem *gm, gpa_t gpa, u32 *value);
+int must_check gmem_read_u64(const struct gmem *gm, gpa_t gpa, u64 *value);
 int must_check gmem_write_u16(struct gmem *gm, gpa_t gpa, u16 value);
 /* Sets bits of a byte atomically (A and D of the guest's own page tables); outside of RAM: nothing. */
 void gmem_or_u8(struct gmem *gm, gpa_t gpa, u8 bits);

@@ -241,14 +241,8 @@ u8 decoder_width(const struct decoder *d)
 
 static void decoder_init(struct decoder *d, struct insn *insn, const u8 *bytes, u32 count, enum insn_mode mode)
 {
-	memset(d, 0, sizeof(*d));
-	d->bytes = bytes;
-	d->count = count;
-	d->mode = mode;
-	memset(insn, 0, sizeof(*insn));
-	insn->segment = INSN_DS;
-	insn->base = INSN_NO_REG;
-	insn->index = INSN_NO_REG;
+	*d = (struct decoder){ .bytes = bytes, .count = count, .mode = mode };
+	*insn = (struct insn){ .segment = INSN_DS, .base = INSN_NO_REG, .index = INSN_NO_REG };
 }
 
 int insn_decode(const u8 *bytes, u32 count, enum insn_mode mode, struct insn *insn)

@@ -21,12 +21,12 @@ enum insn_op {
 	INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC, /* in the encoding's order */
 	INSN_MOVS, INSN_STOS, INSN_LODS,
 	INSN_INS, INSN_OUTS,
-};
+} packed;
 
-enum insn_segment { INSN_ES, INSN_CS, INSN_SS, INSN_DS, INSN_FS, INSN_GS };
+enum insn_segment { INSN_ES, INSN_CS, INSN_SS, INSN_DS, INSN_FS, INSN_GS } packed;
 
 /* The other operand, besides the one in memory. */
-enum insn_operand { INSN_NONE, INSN_REG, INSN_IMM };
+enum insn_operand { INSN_NONE, INSN_REG, INSN_IMM } packed;
 
 #define INSN_NO_REG 0xff
 #define INSN_RIP 0xfe /* as base: relative to the next instruction */
@@ -50,7 +50,7 @@ struct insn {
 	u64 disp;
 };
 
-enum insn_mode { INSN_MODE_16 = 2, INSN_MODE_32 = 4, INSN_MODE_64 = 8 };
+enum insn_mode { INSN_MODE_16 = 2, INSN_MODE_32 = 4, INSN_MODE_64 = 8 } packed;
 
 /*
  * 0; -E_AGAIN: bytes ends before the instruction does; -E_INVAL: not one of those that we know, or

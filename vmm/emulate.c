@@ -240,5 +240,6 @@ void emulate_npt(struct vcpu *vcpu, const struct vm_exit *exit)
 		emulation_finish(&e);
 	}
 	/* It may have written the APIC's TPR, which CR8 shows. */
-	hvm->set_cr(vcpu, 8, irqchip_get_tpr(vcpu));
+	if (e.device_written)
+		hvm->set_cr(vcpu, 8, irqchip_get_tpr(vcpu));
 }

@@ -104,6 +104,7 @@ static void access_gpa(struct emulation *e, gpa_t gpa, u32 size, bool write, u64
 			*value = ~0ull;
 		return;
 	}
+	e->device_written |= write;
 	if (size == 1 || size == 2 || size == 4 || size == 8) {
 		emulate_mmio(e->vm, gpa, size, write, value);
 		return;
@@ -195,9 +196,10 @@ static enum insn_mode mode_of(const struct paging_mode *mode)
 
 int emulation_fetch(struct emulation *e, struct vcpu *vcpu, const u8 *bytes, u32 count)
 {
-	memset(e, 0, sizeof(*e));
 	e->vcpu = vcpu;
 	e->vm = vcpu->vm;
+	e->has_gpa = false;
+	e->device_written = false;
 	hvm->get_mode(vcpu, &e->mode);
 	e->insn_mode = mode_of(&e->mode);
 	e->count = MIN(count, INSN_BYTES_MAX);

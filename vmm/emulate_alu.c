@@ -12,11 +12,6 @@
 #define FLAG_OF BIT(11)
 #define FLAGS_ALL (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
-u64 emulation_mask(u32 size)
-{
-	return size >= 8 ? ~0ull : BIT(8 * size) - 1;
-}
-
 /* PF, ZF, SF of a result. */
 static u64 flags_of(u64 result, u32 size)
 {

@@ -18,6 +18,7 @@ struct emulation {
 	u8 bytes[INSN_BYTES_MAX];
 	u32 count;
 	struct insn insn;
+	bool device_written;
 	/*
 	 * The CPU said where the operand in memory is, and may be written if gpa_write is set; a walk is
 	 * not needed. Only that: the bytes may be other ones than those that the CPU executed.
@@ -45,7 +46,10 @@ int must_check emulation_write(struct emulation *e, u64 linear, u32 size, u64 va
 /* Would a write fault? Then it has been injected: nonzero. */
 int must_check emulation_probe_write(struct emulation *e, u64 linear, u32 size);
 
-u64 emulation_mask(u32 size);
+static inline u64 emulation_mask(u32 size)
+{
+	return size >= 8 ? ~0ull : BIT(8 * size) - 1;
+}
 u64 emulation_get_reg(const struct emulation *e, u8 reg, u32 size, bool high_byte);
 void emulation_set_reg(struct emulation *e, u8 reg, u32 size, bool high_byte, u64 value);
 u64 emulation_segment_base(const struct emulation *e, enum insn_segment segment);

@@ -24,7 +24,8 @@
 
 /* One of the formats. */
 struct walk_format {
-	u32 levels;
+	int levels;
+	int large_top; /* the highest level where PS makes an entry a leaf */
 	u32 entry_bytes;
 	u32 index_bits;
 	u64 root_mask;
@@ -35,21 +36,25 @@ struct walk {
 	struct vm *vm;
 	const struct paging_mode *mode;
 	const struct walk_format *format;
-	gpa_t entry_gpa[LEVELS_MAX + 1]; /* by level */
+	/* walk_down() sets these, arrays by level: */
+	gpa_t entry_gpa[LEVELS_MAX + 1];
 	u64 entry[LEVELS_MAX + 1];
 	int leaf;
-	bool user, write, nx;
+	u64 all; /* the bits that all entries with rights have: U, W, A */
+	u64 any; /* that any of them has: NX */
 };
 
-static const struct walk_format *walk_format(const struct paging_mode *mode)
-{
-	static const struct walk_format long_mode = { 4, 8, 9, ENTRY_ADDRESS, false };
-	static const struct walk_format pae = { 3, 8, 9, 0xffffffe0, true };
-	static const struct walk_format legacy = { 2, 4, 10, 0xfffff000, false };
+static const struct walk_format long_mode = { 4, 3, 8, 9, ENTRY_ADDRESS, false };
 
-	if (mode->efer & EFER_LMA)
-		return &long_mode;
-	return mode->cr4 & CR4_PAE ? &pae : &legacy;
+static const struct walk_format *old_format(const struct paging_mode *mode)
+{
+	static const struct walk_format pae = { 3, 2, 8, 9, 0xffffffe0, true };
+	static const struct walk_format legacy = { 2, 1, 4, 10, 0xfffff000, false };
+	static const struct walk_format legacy_pse = { 2, 2, 4, 10, 0xfffff000, false };
+
+	if (mode->cr4 & CR4_PAE)
+		return &pae;
+	return mode->cr4 & CR4_PSE ? &legacy_pse : &legacy;
 }
 
 static bool canonical(u64 linear)
@@ -57,57 +62,71 @@ static bool canonical(u64 linear)
 	return (u64)((s64)(linear << 16) >> 16) == linear;
 }
 
-static bool is_leaf(const struct walk *w, int level)
+static inline int read_entry(const struct gmem *gm, u32 entry_bytes, gpa_t gpa, u64 *entry)
 {
-	if (level == 1)
-		return true;
-	if (!(w->entry[level] & ENTRY_PS))
-		return false;
-	if (w->format->levels == 4)
-		return level <= 3;
-	if (w->format->is_pae)
-		return level == 2;
-	return w->mode->cr4 & CR4_PSE;
+	u32 narrow;
+	int error;
+
+	if (entry_bytes == 8)
+		return gmem_read_u64(gm, gpa, entry);
+	error = gmem_read_u32(gm, gpa, &narrow);
+	if (!error)
+		*entry = narrow;
+	return error;
 }
 
-/* Down to the leaf; 0, or the error code's own part (PF_PRESENT, PF_RESERVED), or -1: not present. */
-static int walk_down(struct walk *w, u64 linear)
+/*
+ * Down to the leaf; 0, or the error code's own part (PF_PRESENT, PF_RESERVED), or -1: not present.
+ * Inline: long mode has a copy of its own, where the format is known.
+ */
+static inline int walk_down(struct walk *w, const struct walk_format *format, u64 linear)
 {
-	const struct walk_format *format = w->format;
+	const struct gmem *gm = &w->vm->gmem;
+	u64 forbidden = w->mode->efer & EFER_NXE ? 0 : ENTRY_NX;
 	u64 table = w->mode->cr3 & format->root_mask;
 	u32 index_mask = (1u << format->index_bits) - 1;
+	u32 shift = PAGE_SHIFT + format->index_bits * (u32)format->levels;
+	u64 all = ~0ull;
+	u64 any = 0;
 
-	w->user = true;
-	w->write = true;
-	w->nx = false;
-	for (int level = (int)format->levels; level > 0; level--) {
-		u32 shift = PAGE_SHIFT + format->index_bits * (u32)(level - 1);
-		u32 index = (u32)(linear >> shift) & index_mask;
-		bool has_rights = !(format->is_pae && level == 3);
-		u64 entry = 0;
+	for (int level = format->levels; level > 0; level--) {
+		u64 entry;
 
-		if (!has_rights)
-			index &= 3;
-		w->entry_gpa[level] = table + index * format->entry_bytes;
+		/* PAE's topmost index has two bits, as linear addresses have 32 there. */
+		shift -= format->index_bits;
+		w->entry_gpa[level] = table + ((u32)(linear >> shift) & index_mask) * format->entry_bytes;
 		/* Nobody answers there: all ones, so reserved bits are set. */
-		if (gmem_read(&w->vm->gmem, w->entry_gpa[level], &entry, format->entry_bytes))
+		if (read_entry(gm, format->entry_bytes, w->entry_gpa[level], &entry))
 			return PF_PRESENT | PF_RESERVED;
 		w->entry[level] = entry;
 		if (!(entry & ENTRY_P))
 			return -1;
-		if (entry & ENTRY_NX && !(w->mode->efer & EFER_NXE))
+		if (entry & forbidden)
 			return PF_PRESENT | PF_RESERVED;
-		if (has_rights) {
-			w->user &= (entry & ENTRY_U) != 0;
-			w->write &= (entry & ENTRY_W) != 0;
-			w->nx |= (entry & ENTRY_NX) != 0;
+		if (!(format->is_pae && level == 3)) {
+			all &= entry;
+			any |= entry;
 		}
 		w->leaf = level;
-		if (is_leaf(w, level))
-			return 0;
+		if (entry & ENTRY_PS && level <= format->large_top)
+			break;
 		table = entry & ENTRY_ADDRESS;
 	}
+	w->all = all;
+	w->any = any;
 	return 0;
+}
+
+static noinline int walk_down_long(struct walk *w, u64 linear)
+{
+	w->format = &long_mode;
+	return walk_down(w, &long_mode, linear);
+}
+
+static noinline int walk_down_old(struct walk *w, u32 linear)
+{
+	w->format = old_format(w->mode);
+	return walk_down(w, w->format, linear);
 }
 
 /* SDM 3 4.6.1. */
@@ -115,26 +134,27 @@ static bool walk_allowed(const struct walk *w, u64 rflags, enum walk_access acce
 {
 	const struct paging_mode *mode = w->mode;
 	bool as_user = mode->cpl == 3;
+	bool user = w->all & ENTRY_U;
 
-	if (as_user && !w->user)
+	if (as_user && !user)
 		return false;
 	switch (access) {
 	case WALK_FETCH:
-		return !w->nx && (as_user || !w->user || !(mode->cr4 & CR4_SMEP));
+		return !(w->any & ENTRY_NX) && (as_user || !user || !(mode->cr4 & CR4_SMEP));
 	case WALK_WRITE:
-		if (!w->write && (as_user || mode->cr0 & CR0_WP))
+		if (!(w->all & ENTRY_W) && (as_user || mode->cr0 & CR0_WP))
 			return false;
 		break;
 	case WALK_READ:
 		break;
 	}
-	return as_user || !w->user || !(mode->cr4 & CR4_SMAP) || rflags & RFLAGS_AC;
+	return as_user || !user || !(mode->cr4 & CR4_SMAP) || rflags & RFLAGS_AC;
 }
 
 /* In the lowest byte of each entry; only where one is missing, as the CPU does. */
-static void walk_set_accessed(struct walk *w, enum walk_access access)
+static noinline void walk_set_accessed(struct walk *w, enum walk_access access)
 {
-	for (int level = (int)w->format->levels; level >= w->leaf; level--) {
+	for (int level = w->format->levels; level >= w->leaf; level--) {
 		u64 bits = ENTRY_A;
 
 		if (w->format->is_pae && level == 3)
@@ -160,35 +180,47 @@ static gpa_t walk_address(const struct walk *w, u64 linear)
 	return base | (linear & offset_mask);
 }
 
-int walk_translate(struct vm *vm, const struct paging_mode *mode, u64 rflags, u64 linear,
-		   enum walk_access access, gpa_t *gpa, u32 *error_code)
+static noinline u32 fault_code(const struct paging_mode *mode, enum walk_access access, int fault)
 {
-	struct walk w = { .vm = vm, .mode = mode, .format = walk_format(mode) };
-	u32 code = 0;
-	int fault;
+	u32 code = fault > 0 ? (u32)fault : 0;
 
-	if (!(mode->cr0 & CR0_PG)) {
-		*gpa = (u32)linear;
-		return 0;
-	}
-	if (!(mode->efer & EFER_LMA))
-		linear = (u32)linear;
-	else if (!canonical(linear))
-		return -E_RANGE;
 	if (access == WALK_WRITE)
 		code |= PF_WRITE;
 	if (mode->cpl == 3)
 		code |= PF_USER;
 	if (access == WALK_FETCH && (mode->efer & EFER_NXE || mode->cr4 & CR4_SMEP))
 		code |= PF_FETCH;
-	fault = walk_down(&w, linear);
+	return code;
+}
+
+int walk_translate(struct vm *vm, const struct paging_mode *mode, u64 rflags, u64 linear,
+		   enum walk_access access, gpa_t *gpa, u32 *error_code)
+{
+	struct walk w;
+	int fault;
+
+	if (!(mode->cr0 & CR0_PG)) {
+		*gpa = (u32)linear;
+		return 0;
+	}
+	w.vm = vm;
+	w.mode = mode;
+	if (likely(mode->efer & EFER_LMA)) {
+		if (!canonical(linear))
+			return -E_RANGE;
+		fault = walk_down_long(&w, linear);
+	} else {
+		linear = (u32)linear;
+		fault = walk_down_old(&w, (u32)linear);
+	}
 	if (!fault && !walk_allowed(&w, rflags, access))
 		fault = PF_PRESENT;
 	if (fault) {
-		*error_code = code | (fault > 0 ? (u32)fault : 0);
+		*error_code = fault_code(mode, access, fault);
 		return -E_INVAL;
 	}
-	walk_set_accessed(&w, access);
+	if (unlikely(!(w.all & ENTRY_A) || (access == WALK_WRITE && !(w.entry[w.leaf] & ENTRY_D))))
+		walk_set_accessed(&w, access);
 	*gpa = walk_address(&w, linear);
 	return 0;
 }

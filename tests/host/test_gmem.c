@@ -83,6 +83,27 @@ static void test_read_write(void **state)
 	assert_int_equal(gmem_write_u16(&gm, 4097, 1), -E_INVAL);
 }
 
+/* Whole entries of page tables, up to the last one. */
+static void test_entries(void **state)
+{
+	gpa_t end = PAGES * PAGE_SIZE;
+	u64 entry = 0x8877665544332211;
+	u64 wide = 0;
+	u32 narrow = 0;
+
+	(void)state;
+	assert_int_equal(gmem_write(&gm, end - 8, &entry, 8), 0);
+	assert_int_equal(gmem_read_u64(&gm, end - 8, &wide), 0);
+	assert_int_equal(wide, entry);
+	assert_int_equal(gmem_read_u32(&gm, end - 4, &narrow), 0);
+	assert_int_equal(narrow, 0x88776655);
+	assert_int_equal(gmem_read_u64(&gm, end - 4, &wide), -E_INVAL);
+	assert_int_equal(gmem_read_u32(&gm, end - 2, &narrow), -E_INVAL);
+	assert_int_equal(gmem_read_u64(&gm, end, &wide), -E_RANGE);
+	assert_int_equal(gmem_read_u32(&gm, end, &narrow), -E_RANGE);
+	assert_int_equal(gmem_read_u64(&gm, ~0ull - 7, &wide), -E_RANGE);
+}
+
 static void test_bounds(void **state)
 {
 	u8 buf[16] = { 0 };
@@ -111,7 +132,12 @@ static void test_bounds(void **state)
 static void test_hole(void **state)
 {
 	hpa_t *chunks = calloc((GIB(3) + MIB(4)) / LARGE_SIZE, sizeof(hpa_t));
-	struct gmem high = { .pages = (GIB(3) + MIB(4)) / PAGE_SIZE, .chunks = chunks };
+	struct gmem high = {
+		.pages = (GIB(3) + MIB(4)) / PAGE_SIZE,
+		.low_end = GIB(3),
+		.high_end = GIB(4) + MIB(4),
+		.chunks = chunks,
+	};
 	hpa_t low_chunk = pages_alloc(PAGES_ORDER_LARGE);
 	hpa_t high_chunk = pages_alloc(PAGES_ORDER_LARGE);
 	u8 byte = 7;
@@ -289,6 +315,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_read_write),
+		TEST(test_entries),
 		TEST(test_bounds),
 		TEST(test_hole),
 		TEST(test_init_errors),
