@@ -65,6 +65,7 @@ void host_migrate_config(const struct host_config *config, struct migrate_config
 	memset(migrate, 0, sizeof(*migrate));
 	memcpy(migrate->host_name, config->name, sizeof(migrate->host_name));
 	migrate->peer_count = config->peer_count;
+	migrate->peer_timeout_s = config->peer_timeout_s;
 	for (u32 i = 0; i < config->peer_count; i++) {
 		memcpy(migrate->peers[i].name, config->peers[i].name, sizeof(migrate->peers[i].name));
 		memcpy(migrate->peers[i].ip, config->peers[i].ip, 4);

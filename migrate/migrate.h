@@ -23,6 +23,7 @@ struct migrate_config {
 	char host_name[32];
 	struct migrate_peer peers[MIGRATE_PEERS_MAX]; /* allowed both ways; localhost always is */
 	u32 peer_count;
+	u32 peer_timeout_s; /* a peer that is silent for so long in a move is gone; 0: the default, 10 */
 };
 
 struct migrate_options {

@@ -10,6 +10,8 @@
 #include "lib/string.h"
 #include "migrate/local_pipe.h"
 
+#define PEER_TIMEOUT_DEFAULT_S 10
+
 static struct migrate_config peers;
 static const struct pipe_maker *maker;
 static u64 boot_id;
@@ -22,6 +24,8 @@ void peers_init(const struct migrate_config *config, const struct pipe_maker *ne
 	if (!peers.host_name[0])
 		str_copy(peers.host_name, sizeof(peers.host_name), "godwit");
 	peers_renew_boot_id();
+	if (!peers.peer_timeout_s)
+		peers.peer_timeout_s = PEER_TIMEOUT_DEFAULT_S;
 }
 
 const char *peers_host_name(void)
@@ -37,6 +41,11 @@ u64 peers_boot_id(void)
 void peers_renew_boot_id(void)
 {
 	boot_id = random_u64();
+}
+
+u64 peers_silence_ns(void)
+{
+	return peers.peer_timeout_s * NS_PER_S;
 }
 
 static bool is_local(const u8 ip[4])

@@ -13,6 +13,8 @@ const char *peers_host_name(void);
 u64 peers_boot_id(void);
 /* This host is about to forget some. */
 void peers_renew_boot_id(void);
+/* So long without any progress: the peer is gone. */
+u64 peers_silence_ns(void);
 /* By name or address, or "localhost"; -E_NOENT: not configured. */
 int must_check peers_find(const char *text, struct migrate_peer *peer);
 /* Who has this address; -E_REFUSED: nobody that is allowed. */

@@ -18,7 +18,6 @@
 #include "mm/pages.h"
 
 #define SESSIONS_MAX 4
-#define SILENCE_NS (10 * NS_PER_S)
 #define LINGER_NS (3 * NS_PER_S)  /* to let the peer read why */
 #define STEP_BYTES KIB(256)       /* of one call */
 
@@ -107,7 +106,7 @@ static void watch_silence(struct session *s)
 		s->moved_ns = now;
 		return;
 	}
-	if (now - s->moved_ns < SILENCE_NS)
+	if (now - s->moved_ns < peers_silence_ns())
 		return;
 	if (s->state == SESSION_FIRST || s->state == SESSION_MEMORY || s->state == SESSION_PREPARED) {
 		session_turn_down(s, RECORD_ABORT, -E_TIMEOUT, "no progress for 10 s");
@@ -152,7 +151,7 @@ u64 receive_next_deadline(void)
 
 	for (u32 i = 0; i < SESSIONS_MAX; i++) {
 		const struct session *s = &sessions[i];
-		u64 due = s->state == SESSION_LINGER ? s->linger_ns + LINGER_NS : s->moved_ns + SILENCE_NS;
+		u64 due = s->state == SESSION_LINGER ? s->linger_ns + LINGER_NS : s->moved_ns + peers_silence_ns();
 
 		if (s->state != SESSION_FREE && (next == 0 || due < next))
 			next = due;

@@ -327,9 +327,9 @@ static void watch(struct sender *s)
 	}
 	if (!s->committed && (s->vm->state != VM_LIVE || s->vm->want))
 		sender_fail(s, false, "%s ended or reset itself meanwhile", s->vm->config.name);
-	else if (now - s->moved_ns >= SENDER_SILENCE_NS)
+	else if (now - s->moved_ns >= peers_silence_ns())
 		sender_fail(s, false, "%s does not answer: no progress for %u s", s->peer.name,
-			    (u32)(SENDER_SILENCE_NS / NS_PER_S));
+			    (u32)(peers_silence_ns() / NS_PER_S));
 }
 
 static void measure(struct sender *s)
@@ -394,7 +394,7 @@ int send_cancel(void)
 
 u64 send_next_deadline(void)
 {
-	return active() ? out.moved_ns + SENDER_SILENCE_NS : 0;
+	return active() ? out.moved_ns + peers_silence_ns() : 0;
 }
 
 void send_get_progress(struct migrate_progress *progress)

@@ -10,8 +10,6 @@
 #include "migrate/stream.h"
 #include "types.h"
 
-#define SENDER_SILENCE_NS (10 * NS_PER_S) /* without any progress: the peer is gone */
-
 struct sender {
 	enum migrate_step step;
 	struct vm *vm;              /* while step is CONNECT .. COMMIT */

@@ -193,6 +193,7 @@ static void test_host(void **state)
 				   "gateway = '10.0.0.254'\n"
 				   "peers = ['beta=10.0.0.2', 'gamma=10.0.0.3']\n"
 				   "guests = ['web.cfg']\n"
+				   "peer_timeout = 30\n"
 				   "serial = 'com2'\nbaud = 9600\nnic = '00:03.0'\ndirty_log = 'd-bits'";
 	struct cfg_report report = fresh_report();
 	struct host_config c;
@@ -211,6 +212,7 @@ static void test_host(void **state)
 	assert_int_equal(c.peers[1].ip[3], 3);
 	assert_int_equal(c.serial_port, 0x2f8);
 	assert_string_equal(c.dirty_log, "d-bits");
+	assert_int_equal(c.peer_timeout_s, 30);
 	assert_string_equal(c.guests[0], "web.cfg");
 }
 
@@ -225,6 +227,7 @@ static void test_host_wrong_lines(void **state)
 				   "baud = 12345\n"
 				   "dirty_log = 'both'\n"
 				   "peers = ['beta', 'b=10.0.0.2', 'b=10.0.0.3']\n"
+				   "peer_timeout = 1\n"
 				   "guests = ['']\n"
 				   "pears = ['x']\n";
 	struct cfg_report report = fresh_report();
@@ -234,12 +237,12 @@ static void test_host_wrong_lines(void **state)
 	host_config_init(&c);
 	host_config_init(&defaults);
 	host_config_parse(&c, "godwit.cfg", text, strlen(text), &report);
-	assert_int_equal(report.errors, 12);
+	assert_int_equal(report.errors, 13);
 	assert_string_equal(c.dirty_log, "auto");
 	assert_string_equal(c.name, defaults.name);
 	assert_int_equal(c.serial_port, defaults.serial_port);
 	assert_int_equal(c.peer_count, 1);
-	assert_non_null(strstr(seen.text, "godwit.cfg:11: unknown key 'pears': did you mean 'peers'?"));
+	assert_non_null(strstr(seen.text, "godwit.cfg:12: unknown key 'pears': did you mean 'peers'?"));
 }
 
 static void test_garbage(void **state)

@@ -55,6 +55,8 @@ class BochsHost(Host):
     VENDOR, EMULATOR, EXTENSION = "intel", "Bochs", "VT-x"
     NIC, CPU = "e1000", "corei7_skylake_x"
     IPS = 50_000_000
+    # A halted Bochs is past the usual ten seconds after a third of one of ours.
+    CONFIG = "peer_timeout = 600\n"
 
     def __init__(self, *places, ips=IPS, **options):
         """One CPU, unless more are asked for. With more, an exit right after an exception of the guest's saves the RIP from

@@ -37,6 +37,7 @@ class Host:
     EMULATOR = None
     NIC = CPU = None        # unless told
     EXTENSION = None        # as `info` calls it
+    CONFIG = ""             # lines of its godwit.cfg
 
     def __init__(self, segment, name, ip, directory, *, number=1, smp=2, memory=1024, nic="", peers=None, files=None,
                  config=None, guests=(), cpu=None, extra=(), guest_kernel=True):
@@ -66,7 +67,7 @@ class Host:
             peer_list = ", ".join(f"'{name}={ip}'" for name, ip in peers.items())
             guest_list = ", ".join(f"'{name}'" for name in guests)
             config = (f"name = '{self.name}'\naddress = '{self.ip}/{PREFIX}'\npeers = [{peer_list}]\n"
-                      f"guests = [{guest_list}]\n")
+                      f"guests = [{guest_list}]\n{self.CONFIG}")
         if config is not False:
             files = {"godwit.cfg": config, **files}
         if guest_kernel:

@@ -78,16 +78,16 @@ def test_localhost(pair):
     host.wait_pages(before)
 
 
-def test_moves_under_load(pair):
+@amd_only("with one CPU, a guest that keeps it busy leaves Bochs little for the move")
+def test_ten_moves_under_load(pair):
     """A checker stamps and proves every page of its buffer, and memory is dirtied, while the guest goes to and fro."""
-    moves, checked, dirtied = (10, "memcheck 32", "dirty 500") if pair.vendor == "amd" else (2, "memcheck 16", "dirty 100 16")
     session = bed.SshSession(GUEST_IP)
-    checker = bed.SshSession(GUEST_IP, checked)
-    writer = bed.SshSession(GUEST_IP, dirtied)
+    checker = bed.SshSession(GUEST_IP, "memcheck 32")
+    writer = bed.SshSession(GUEST_IP, "dirty 500")
     try:
         for watched in (session, checker, writer):
             watched.wait_lines(2)
-        for turn in range(moves):
+        for turn in range(10):
             source, target = ("alpha", "beta") if turn % 2 == 0 else ("beta", "alpha")
             move(pair, source, target, "--live")
             session.wait_lines(3)

@@ -31,6 +31,7 @@ struct host_config {
 	u32 serial_baud;         /* 0: as the firmware left it */
 	struct host_peer peers[HOST_PEERS_MAX];
 	u32 peer_count;
+	u32 peer_timeout_s;      /* 0: the default */
 	char guests[HOST_GUESTS_MAX][64]; /* files to start at boot */
 	u32 guest_count;
 };

@@ -179,6 +179,16 @@ static void set_peers(void *target, const struct cfg_value *value, struct cfg_re
 		add_peer(target, value->items[i], report);
 }
 
+static void set_peer_timeout(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct host_config *c = target;
+
+	if (value->number < 2 || value->number > 3600)
+		cfg_error(report, "peer_timeout = %llu: 2 to 3600 seconds", (unsigned long long)value->number);
+	else
+		c->peer_timeout_s = (u32)value->number;
+}
+
 static void set_guests(void *target, const struct cfg_value *value, struct cfg_report *report)
 {
 	struct host_config *c = target;
@@ -203,6 +213,7 @@ static const struct cfg_key host_keys[] = {
 	{ "serial", CFG_STRING, set_serial, "serial = 'com1'" },
 	{ "baud", CFG_NUMBER, set_baud, "baud = 115200" },
 	{ "peers", CFG_LIST, set_peers, "peers = ['beta=10.0.0.2']" },
+	{ "peer_timeout", CFG_NUMBER, set_peer_timeout, "peer_timeout = 10" },
 	{ "guests", CFG_LIST, set_guests, "guests = ['web.cfg']" },
 };
 
