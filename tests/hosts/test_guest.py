@@ -60,6 +60,14 @@ def test_guest_faults(tiny, word):
     tiny.expect(FAULTS[word], 60)
 
 
+def test_modes(new_host):
+    """A guest goes to real mode by every way station, and back; each prints a letter."""
+    files = {"modes.bin": (bed.GUEST / "modes.bin").read_bytes(), "modes.cfg": tiny_config("modes", "")}
+    host = new_host(memory=512, files=files, guest_kernel=False).boot()
+    host.line.send("create -c modes\r")
+    host.expect("tiny: modes 3PRI came back", 60)
+
+
 def test_guests_that_never_exit(tiny):
     """One that spins and one that halts for ever: the console answers, both can be paused and destroyed."""
     tiny.command("create spin")
