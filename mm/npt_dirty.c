@@ -44,7 +44,8 @@ static bool touched(const struct npt_format *format, u64 *entry)
 	return false;
 }
 
-static void harvest_table(const struct npt_format *format, u64 entry, gpa_t gpa, gpa_t end, const struct harvest *harvest)
+static void harvest_table(const struct npt_format *format, u64 entry, gpa_t gpa, gpa_t end,
+			  const struct harvest *harvest)
 {
 	u64 *leaf = (u64 *)page_ptr(entry & format->address_mask) + NPT_INDEX(gpa, 1);
 
