@@ -56,6 +56,7 @@ void host_net_config(const struct host_config *config, struct net_config *net)
 	memcpy(net->gateway, config->gateway, 4);
 	net->dhcp = config->dhcp;
 	net->mtu = config->mtu;
+	net->peer_timeout_s = config->peer_timeout_s;
 }
 
 static_assert(HOST_PEERS_MAX <= MIGRATE_PEERS_MAX, "every configured peer has a place");

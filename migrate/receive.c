@@ -10,6 +10,7 @@
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "lib/fault.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/arrival.h"
@@ -100,6 +101,7 @@ static void watch_silence(struct session *s)
 	struct pipe *pipe = s->stream.pipe;
 	u64 mark = s->stream.in_bytes + s->stream.out_bytes - pipe->ops->unacked(pipe);
 	u64 now = time_ns();
+	char why[48];
 
 	if (mark != s->moved_mark) {
 		s->moved_mark = mark;
@@ -108,8 +110,9 @@ static void watch_silence(struct session *s)
 	}
 	if (now - s->moved_ns < peers_silence_ns())
 		return;
+	str_format(why, sizeof(why), "no progress for %u s", (u32)(peers_silence_ns() / NS_PER_S));
 	if (s->state == SESSION_FIRST || s->state == SESSION_MEMORY || s->state == SESSION_PREPARED) {
-		session_turn_down(s, RECORD_ABORT, -E_TIMEOUT, "no progress for 10 s");
+		session_turn_down(s, RECORD_ABORT, -E_TIMEOUT, why);
 		s->moved_ns = now;
 	} else {
 		session_hang_up(s, true);

@@ -168,6 +168,7 @@ int net_init(const struct net_config *config, char *why, size_t why_bytes)
 	if (error)
 		return error;
 	log_info("net: %s, MAC %s, MTU %u", nic_name, format_mac(text, sizeof(text), mac), mtu);
+	tcp_pipe_init(config->peer_timeout_s);
 	if (nic && config->dhcp)
 		dhcp_answer_by_ns = time_ns() + DHCP_PATIENCE_NS;
 	check();

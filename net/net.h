@@ -11,6 +11,7 @@ struct net_config {
 	u8 ip[4], netmask[4], gateway[4];
 	u16 mtu;           /* 0: 1500 */
 	char host_name[32];
+	u32 peer_timeout_s; /* 0: the default, 10 */
 };
 
 /* Finds the NIC, starts lwIP; without a NIC the switch and loopback still work (why says what to do). */

@@ -11,7 +11,6 @@
 #include "lwip/tcp.h"
 
 #define LISTENERS_MAX 2
-#define CONNECT_TIMEOUT_NS (5 * NS_PER_S)
 
 struct listener {
 	struct tcp_pcb *pcb;
@@ -44,7 +43,7 @@ int tcp_pipe_connect(const u8 ip[4], u16 port, struct pipe **pipe)
 		tcp_abort(pcb);
 		return trace_error(-E_NOMEM);
 	}
-	t->connect_by_ns = time_ns() + CONNECT_TIMEOUT_NS;
+	t->connect_by_ns = time_ns() + tcp_pipe_connect_ns();
 	IP_ADDR4(&address, ip[0], ip[1], ip[2], ip[3]);
 	error = tcp_connect(pcb, &address, port, on_connected);
 	if (error != ERR_OK) {

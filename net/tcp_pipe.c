@@ -6,8 +6,7 @@
  * lwIP's pbufs until it is consumed: peek() points into them. The window opens again as data is consumed, so a reader
  * that stops makes the sender stop.
  *
- * A peer that says nothing for KEEP_IDLE_MS + KEEP_COUNT * KEEP_INTERVAL_MS is dead: the probes make a live one say
- * something. How pipes come about is in tcp_open.c.
+ * A peer that says nothing for four fifths of the time-out is dead: probes make a live one say something. How pipes come about is in tcp_open.c.
  */
 #include "net/tcp_pipe.h"
 
@@ -22,14 +21,18 @@
 #include "lwip/tcp.h"
 
 #define PUT_CHUNK_BYTES 16384u
-#define KEEP_IDLE_MS 2000
-#define KEEP_INTERVAL_MS 1500
+/* For each second of the time-out: a fifth until the first probe, and four probes within three fifths. */
+#define KEEP_IDLE_MS 200
+#define KEEP_INTERVAL_MS 150
 #define KEEP_COUNT 4
+#define CONNECT_NS (NS_PER_S / 2)
+#define TIMEOUT_DEFAULT_S 10
 #define POLL_TICKS 2 /* of lwIP's slow timer */
 /* Told to the peer in steps: each may be a frame of its own. */
 #define RECVED_STEP_BYTES 32768u
 
 static struct tcp_pipe pipes[PIPES_MAX];
+static u32 timeout_s = TIMEOUT_DEFAULT_S;
 /* The connection that was aborted last, maybe inside of its own accept callback: lwIP has to be told. */
 struct tcp_pcb *tcp_pipe_aborted;
 
@@ -312,10 +315,20 @@ struct tcp_pipe *tcp_pipe_new(struct tcp_pcb *pcb, const u8 ip[4], u16 port)
 	tcp_poll(pcb, on_poll, POLL_TICKS);
 	tcp_nagle_disable(pcb);
 	ip_set_option(pcb, SOF_KEEPALIVE);
-	pcb->keep_idle = KEEP_IDLE_MS;
-	pcb->keep_intvl = KEEP_INTERVAL_MS;
+	pcb->keep_idle = KEEP_IDLE_MS * timeout_s;
+	pcb->keep_intvl = KEEP_INTERVAL_MS * timeout_s;
 	pcb->keep_cnt = KEEP_COUNT;
 	return t;
+}
+
+void tcp_pipe_init(u32 peer_timeout_s)
+{
+	timeout_s = peer_timeout_s ? peer_timeout_s : TIMEOUT_DEFAULT_S;
+}
+
+u64 tcp_pipe_connect_ns(void)
+{
+	return CONNECT_NS * timeout_s;
 }
 
 void tcp_pipe_poll(void)

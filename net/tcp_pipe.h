@@ -10,6 +10,8 @@
 int must_check tcp_pipe_connect(const u8 ip[4], u16 port, struct pipe **pipe);
 /* accept() gets each new connection's pipe and the peer's address, and owns the pipe; false refuses it. */
 int must_check tcp_pipe_listen(u16 port, bool (*accept)(struct pipe *pipe, const u8 ip[4]));
+/* For net.c, once: a peer that does not answer for so long (about) is dead. */
+void tcp_pipe_init(u32 peer_timeout_s);
 /* For net.c: after lwIP ran. */
 void tcp_pipe_poll(void);
 

@@ -32,5 +32,7 @@ extern struct tcp_pcb *tcp_pipe_aborted;
 /* NULL: all are in use. */
 struct tcp_pipe *tcp_pipe_new(struct tcp_pcb *pcb, const u8 ip[4], u16 port);
 int tcp_pipe_error(err_t error);
+/* So long a connection may take to come about. */
+u64 tcp_pipe_connect_ns(void);
 
 #endif

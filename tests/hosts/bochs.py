@@ -54,14 +54,14 @@ def why_no_bochs():
 class BochsHost(Host):
     VENDOR, EMULATOR, EXTENSION = "intel", "Bochs", "VT-x"
     NIC, CPU = "e1000", "corei7_skylake_x"
+    # With more, an exit right after an exception of the guest's saves the RIP from before the exception (Bochs'
+    # cpu_run_trace() does not commit it, cpu_loop() does): no Linux guest lives long.
+    SMP = 1
     IPS = 50_000_000
     # A halted Bochs is past the usual ten seconds after a third of one of ours.
     CONFIG = "peer_timeout = 600\n"
 
     def __init__(self, *places, ips=IPS, **options):
-        """One CPU, unless more are asked for. With more, an exit right after an exception of the guest's saves the RIP from
-        before the exception (Bochs' cpu_run_trace() does not commit it, cpu_loop() does): no Linux guest lives long."""
-        options.setdefault("smp", 1)
         super().__init__(*places, **options)
         if self.nic not in (None, "e1000"):
             raise Trouble(f"Bochs has no {self.nic}")

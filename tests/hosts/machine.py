@@ -35,18 +35,18 @@ class Host:
 
     VENDOR = None           # whose CPUs
     EMULATOR = None
-    NIC = CPU = None        # unless told
+    NIC = CPU = SMP = None  # unless told
     EXTENSION = None        # as `info` calls it
     CONFIG = ""             # lines of its godwit.cfg
 
-    def __init__(self, segment, name, ip, directory, *, number=1, smp=2, memory=1024, nic="", peers=None, files=None,
+    def __init__(self, segment, name, ip, directory, *, number=1, smp=None, memory=1024, nic="", peers=None, files=None,
                  config=None, guests=(), cpu=None, extra=(), guest_kernel=True):
         self.segment = segment
         self.name = name
         self.ip = ip
         self.directory = Path(directory)
         self.number = number
-        self.smp, self.memory = smp, memory
+        self.smp, self.memory = smp or self.SMP, memory
         self.nic = self.NIC if nic == "" else nic
         self.cpu = cpu or self.CPU
         self.extra = list(extra)    # words of QEMU's command line, lines of Bochs' configuration

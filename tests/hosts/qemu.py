@@ -26,7 +26,7 @@ def firmware():
 
 class QemuHost(Host):
     VENDOR, EMULATOR, EXTENSION = "amd", "QEMU", "SVM"
-    NIC, CPU = "virtio-net-pci", "max"
+    NIC, CPU, SMP = "virtio-net-pci", "max", 2
 
     def command_line(self):
         """QEMU's, to be run in self.directory: a path in an option must hold no comma, and a socket's must be short."""

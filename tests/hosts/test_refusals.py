@@ -8,7 +8,7 @@ import struct
 import pytest
 
 import bed
-from conftest import ALPHA_IP, BETA_IP, GUEST_IP, OUT, PEERS, amd_only, started
+from conftest import ALPHA_IP, BETA_IP, FOREIGN_IP, GUEST_IP, OUT, PEERS, amd_only, started
 
 PORT = 8002
 
@@ -66,6 +66,19 @@ def test_missing_cpu_feature(new_host, cpu, feature):
     rich.command("create web")
     refused(rich, "web", "poor", rf"poor lacks .*{feature}.*, which web was shown")
     assert poor.guests() == {}
+
+
+@pytest.mark.parametrize("vendor", ["intel"], indirect=True)
+def test_other_vendor(pair, new_host):
+    """A Bochs host and a QEMU host on one bridge: neither takes the other's guest, and both say what they have."""
+    files = {"t.cfg": bed.guest_config("t", 96, "52:54:00:77:04:05", "10.77.0.145")}
+    foreign = new_host("foreign", FOREIGN_IP, vendor="amd", peers=PEERS, memory=512, files=files).boot()
+    before = foreign.free_pages()
+    refused(pair.alpha, "web", "foreign", r"foreign has SVM, and web runs on VT-x")
+    foreign.wait_pages(before)
+    foreign.command("create t")
+    refused(foreign, "t", "alpha", r"alpha has VT-x, and t runs on SVM")
+    assert "t" not in pair.alpha.guests()
 
 
 @amd_only()
