@@ -116,6 +116,10 @@ void lwip_port_get_addresses(struct net_info *info)
 	info->has_address = address[0] != 0;
 }
 
+void tcp_pipe_init(unused u32 peer_timeout_s)
+{
+}
+
 void tcp_pipe_poll(void)
 {
 }
