@@ -130,6 +130,7 @@ def test_linux_whole_life(new_host):
     # The power button, then the memory again.
     host.command("create web")
     bed.wait_guest(GUEST_IP)
+    bed.until(lambda: "/event" in bed.ssh(GUEST_IP, "ls -l /proc/$(pidof acpid)/fd"), "the guest to listen to its power button")
     host.command("shutdown web")
     host.expect(r"guest web .*(shut|ended|off)", 60)
     bed.until(lambda: not host.guests(), "the guest's end")
