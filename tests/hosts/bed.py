@@ -11,12 +11,12 @@ from pathlib import Path
 
 from basics import (BOOT_TIMEOUT_S, BUILD, COMMAND_TIMEOUT_S, GUEST, NODE_IP, PREFIX, TOP, Trouble, run, spawn, until)
 from bochs import BochsHost, why_no_bochs
-from machine import Host, guest_config, summary
+from machine import Host, guest_config, guest_ip, summary
 from node import (Pinger, SshSession, boot_id, complaints, ssh, ssh_command, wait_guest)
 from qemu import QemuHost, qemu_program
 
 __all__ = ["BOOT_TIMEOUT_S", "BUILD", "COMMAND_TIMEOUT_S", "GUEST", "NODE_IP", "PREFIX", "TOP", "Trouble", "run", "spawn",
-           "until", "BochsHost", "why_no_bochs", "Host", "guest_config", "summary", "Pinger", "SshSession", "boot_id",
+           "until", "BochsHost", "why_no_bochs", "Host", "guest_config", "guest_ip", "summary", "Pinger", "SshSession", "boot_id",
            "complaints", "ssh", "ssh_command", "wait_guest", "QemuHost", "qemu_program", "VENDORS", "host", "vendor_argument"]
 
 TUN = "/dev/net/tun"

@@ -14,7 +14,7 @@ import time
 import bed
 
 OUT = bed.BUILD / "bench"
-GUEST_IP = "10.77.0.101"
+GUEST_IP = bed.guest_ip(1)
 GUEST_MIB = 256
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 SHIFT = 3           # icount: 2^3 TSC ticks (ns) an instruction
@@ -250,7 +250,7 @@ def main():
         print("bench: memory, and moves of an idle Debian guest", flush=True)
         for number, (name, ip) in enumerate(PEERS.items(), 1):
             hosts[name] = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS,
-                                   files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).start()
+                                   files={"web.cfg": bed.guest_config()}).start()
         for host in hosts.values():
             host.wait_prompt()
         figures.update(memory(hosts["alpha"]))

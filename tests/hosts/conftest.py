@@ -14,7 +14,8 @@ import pytest
 import bed
 
 OUT = bed.BUILD / "test"
-ALPHA_IP, BETA_IP, GUEST_IP = "10.77.0.1", "10.77.0.2", "10.77.0.101"
+ALPHA_IP, BETA_IP = "10.77.0.1", "10.77.0.2"
+GUEST_IP = bed.guest_ip(1)   # of the guest that alpha and beta share
 FOREIGN_IP = "10.77.0.40"   # a host of the other vendor
 PEERS = {"alpha": ALPHA_IP, "beta": BETA_IP}
 # Why a test need not run in Bochs, which is slow: what it looks at is the same code on both, and moves are tested there.
@@ -127,10 +128,10 @@ class Pair:
     def __init__(self, segment, vendor):
         self.vendor = vendor
         # Little memory where moving it is slow; the kernel alone wants 90 MiB.
-        files = {"web.cfg": bed.guest_config(ip=GUEST_IP, memory=256 if vendor == "amd" else 128),
+        files = {"web.cfg": bed.guest_config(memory=256 if vendor == "amd" else 128),
                  "race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes(),
-                 "small.cfg": bed.guest_config("small", 96, "52:54:00:77:01:03", "10.77.0.103")}
+                 "small.cfg": bed.guest_config("small", 96, 3)}
         self.hosts = {name: bed.host(segment, name, ip, OUT / vendor / name, number=number, vendor=vendor, files=files,
                                      peers={**PEERS, "foreign": FOREIGN_IP})
                       for number, (name, ip) in enumerate(PEERS.items(), 1)}

@@ -11,7 +11,7 @@ import time
 import bed
 
 OUT = bed.BUILD / "demo"
-GUEST_IP = "10.77.0.101"
+GUEST_IP = bed.guest_ip(1)
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 MOVES = [("live", "alpha", "beta"), ("live", "beta", "alpha"), ("live", "alpha", "beta"), ("offline", "beta", "alpha")]
 TAKES = {"amd": "about half a minute", "intel": "two minutes on an idle machine, five on a busy one: Bochs interprets "
@@ -129,7 +129,7 @@ def main(vendor):
         segment = bed.Segment()
         for number, (name, ip) in enumerate(PEERS.items(), 1):
             hosts[name] = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS,
-                                   files={"web.cfg": bed.guest_config(ip=GUEST_IP, memory=MEMORY_MIB[vendor])})
+                                   files={"web.cfg": bed.guest_config(memory=MEMORY_MIB[vendor])})
         story(hosts, things)
     except KeyboardInterrupt:
         verdict = "FAIL interrupted"

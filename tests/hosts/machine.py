@@ -23,8 +23,18 @@ vif = ['mac={mac}']
 """
 
 
-def guest_config(name="web", memory=256, mac="52:54:00:77:01:01", ip="10.77.0.101", extra=""):
-    """The text of a guest's NAME.cfg that boots the stock kernel with the test's initrd; without ip it asks DHCP."""
+def guest_ip(number):
+    return f"10.77.0.{100 + number}"
+
+
+def guest_config(name="web", memory=256, number=1, *, dhcp=False, mac=None, extra=""):
+    """The text of a guest's NAME.cfg that boots the stock kernel with the test's initrd.
+
+    The number, 1 to 99, gives it its MAC and address. Guests that can be on the segment at once need different ones: hosts
+    that tests share may still be up with their guests.
+    """
+    ip = None if dhcp else guest_ip(number)
+    mac = mac or f"52:54:00:77:01:{number:02x}"
     uuid = "6d6f7665-6d65-4d6f-8000-" + mac.replace(":", "")
     address = f"ip={ip}/{PREFIX} " if ip else ""
     return GUEST_CONFIG.format(name=name, memory=memory, mac=mac, uuid=uuid, extra=f"{address}hostname={name} {extra}")

@@ -23,12 +23,12 @@ def main(vendor):
     shutil.rmtree(OUT, ignore_errors=True)
     commands = []
     for number, (name, ip) in enumerate(PEERS.items(), 1):
-        files = {"web.cfg": bed.guest_config(), "db.cfg": bed.guest_config("db", 128, "52:54:00:77:01:02", "10.77.0.102")}
+        files = {"web.cfg": bed.guest_config(), "db.cfg": bed.guest_config("db", 128, 2)}
         host = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS, files=files)
         commands.append(host.terminal_command())
     tmux = ["tmux", "-L", "godwit", "-f", "/dev/null"]
     hint = ("create web; console web (Ctrl-] leaves); migrate --live web beta | "
-            f"here: ssh -i {bed.GUEST.relative_to(bed.TOP)}/id_ed25519 root@10.77.0.101 | Ctrl-b d ends all")
+            f"here: ssh -i {bed.GUEST.relative_to(bed.TOP)}/id_ed25519 root@{bed.guest_ip(1)} | Ctrl-b d ends all")
     subprocess.run([*tmux, "new-session", "-d", "-s", "godwit", commands[0], ";", "set", "-g", "status-left-length", "200", ";",
                     "set", "-g", "status-left", hint, ";", "split-window", "-h", commands[1], ";", "split-window", "-v",
                     "-l", "8"], check=True)

@@ -8,7 +8,7 @@ import time
 import bed
 
 OUT = bed.BUILD / "soak"
-GUEST_IP = "10.77.0.101"
+GUEST_IP = bed.guest_ip(1)
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 
 
@@ -16,7 +16,7 @@ def main(vendor):
     bed.enter_namespace()
     segment = bed.Segment()
     hosts = {name: bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS,
-                            files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).start()
+                            files={"web.cfg": bed.guest_config()}).start()
              for number, (name, ip) in enumerate(PEERS.items(), 1)}
     sessions = []
     try:

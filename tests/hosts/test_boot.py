@@ -98,7 +98,7 @@ def test_no_folder_at_all(new_host):
     ("intel", "corei5_lynnfield_750", "unrestricted guest")], indirect=["vendor"])
 def test_no_virtualization(new_host, cpu, words):
     """Said by name at boot; the console comes up; create says why not."""
-    host = new_host(cpu=cpu, memory=512, files={"web.cfg": bed.guest_config(memory=96)}).boot()
+    host = new_host(cpu=cpu, memory=512, files={"web.cfg": bed.guest_config("web", 96, 4)}).boot()
     log = host.command("dmesg")
     assert re.search(rf"error: .*{words}", log, re.I), log
     assert "guests can't run" in log
@@ -155,9 +155,9 @@ def test_wrong_configuration(new_host):
         "nokernel.cfg": "name = 'nokernel'\nmemory = 64\nkernel = 'nothing'\n",
         "notakernel.cfg": "name = 'notakernel'\nmemory = 64\nkernel = 'bad.cfg'\n",
         "huge.cfg": "name = 'huge'\nmemory = 65536\nkernel = 'vmlinuz'\n",
-        "good.cfg": bed.guest_config("good", 96, "52:54:00:77:02:01", "10.77.0.120"),
-        "twin.cfg": bed.guest_config("good", 96, "52:54:00:77:02:02", "10.77.0.121"),
-        "samemac.cfg": bed.guest_config("samemac", 96, "52:54:00:77:02:01", "10.77.0.122"),
+        "good.cfg": bed.guest_config("good", 96, 20),
+        "twin.cfg": bed.guest_config("good", 96, 21),
+        "samemac.cfg": bed.guest_config("samemac", 96, 20),
     }
     host = new_host(config=config, files=files).start()
     host.wait_prompt()
@@ -175,7 +175,7 @@ def test_wrong_configuration(new_host):
 
 @amd_only()
 def test_too_little_memory(new_host):
-    host = new_host(memory=256, files={"web.cfg": bed.guest_config(memory=256)}).boot()
+    host = new_host(memory=256, files={"web.cfg": bed.guest_config("web", 256, 5)}).boot()
     before = host.free_pages()
     assert "memory" in host.command("create web")
     host.wait_pages(before)

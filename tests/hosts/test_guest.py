@@ -100,7 +100,8 @@ def test_create_paused(tiny):
 
 def test_linux_whole_life(new_host):
     """Boot to a shell, network, a clean reboot, a power-off; then all memory is back."""
-    host = new_host(files={"web.cfg": bed.guest_config(ip=GUEST_IP)}).boot()
+    ip = bed.guest_ip(6)
+    host = new_host(files={"web.cfg": bed.guest_config(number=6)}).boot()
     before = host.free_pages()
     host.line.send("create -c web\r")
     host.expect("godwit-guest: ready", 180)
@@ -111,15 +112,15 @@ def test_linux_whole_life(new_host):
     host.expect(r"(kvm-clock|tsc)")
     host.line.send("\x1d")
     host.wait_prompt()
-    assert "Linux version" in bed.wait_guest(GUEST_IP)
-    assert bed.complaints(GUEST_IP) == ""
-    assert bed.ssh(GUEST_IP, "cat /proc/interrupts").count("MSI") >= 2
-    assert int(bed.ssh(GUEST_IP, "head -c 4096 /dev/hwrng | wc -c")) == 4096
+    assert "Linux version" in bed.wait_guest(ip)
+    assert bed.complaints(ip) == ""
+    assert bed.ssh(ip, "cat /proc/interrupts").count("MSI") >= 2
+    assert int(bed.ssh(ip, "head -c 4096 /dev/hwrng | wc -c")) == 4096
     # Pause: it does nothing; unpause: it goes on.
     host.command("pause web")
-    assert " 100% packet loss" in bed.run("ping", "-n", "-c", "2", "-W", "1", GUEST_IP, check=False).stdout
+    assert " 100% packet loss" in bed.run("ping", "-n", "-c", "2", "-W", "1", ip, check=False).stdout
     host.command("unpause web")
-    assert "ok" in bed.ssh(GUEST_IP, "echo ok")
+    assert "ok" in bed.ssh(ip, "echo ok")
     host.line.send("console web\r")
     host.line.send("\rreboot\r")
     host.expect("godwit-guest: ready", 180)
@@ -129,8 +130,8 @@ def test_linux_whole_life(new_host):
     host.wait_pages(before)
     # The power button, then the memory again.
     host.command("create web")
-    bed.wait_guest(GUEST_IP)
-    bed.until(lambda: "/event" in bed.ssh(GUEST_IP, "ls -l /proc/$(pidof acpid)/fd"), "the guest to listen to its power button")
+    bed.wait_guest(ip)
+    bed.until(lambda: "/event" in bed.ssh(ip, "ls -l /proc/$(pidof acpid)/fd"), "the guest to listen to its power button")
     host.command("shutdown web")
     host.expect(r"guest web .*(shut|ended|off)", 60)
     bed.until(lambda: not host.guests(), "the guest's end")
@@ -150,15 +151,15 @@ def test_console_scroll_back(pair):
 
 @amd_only()
 def test_several_guests_at_once(new_host):
-    files = {f"g{n}.cfg": bed.guest_config(f"g{n}", 96, f"52:54:00:77:03:0{n}", f"10.77.0.13{n}") for n in range(3)}
+    files = {f"g{n}.cfg": bed.guest_config(f"g{n}", 96, 30 + n) for n in range(3)}
     host = new_host(files=files, guests=[f"g{n}.cfg" for n in range(3)], memory=1024).boot()
     for n in range(3):
-        bed.wait_guest(f"10.77.0.13{n}", 240)
+        bed.wait_guest(bed.guest_ip(30 + n), 240)
     assert host.guests() == {f"g{n}": "running" for n in range(3)}
     # They reach each other over the switch inside.
-    assert " 0% packet loss" in bed.ssh("10.77.0.130", "ping -c 3 10.77.0.132")
+    assert " 0% packet loss" in bed.ssh(bed.guest_ip(30), f"ping -c 3 {bed.guest_ip(32)}")
     host.command("destroy g1")
-    assert "ok" in bed.ssh("10.77.0.132", "echo ok")
+    assert "ok" in bed.ssh(bed.guest_ip(32), "echo ok")
 
 
 @amd_only("100 MB take minutes through Bochs' NIC")

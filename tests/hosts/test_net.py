@@ -16,8 +16,8 @@ from test_migrate import move
 PLAIN_VIRTIO = ("virtio-net-pci,csum=off,gso=off,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,"
                 "host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off")
 NICS = {"virtio": "virtio-net-pci", "virtio-plain": PLAIN_VIRTIO, "e1000": "e1000", "e1000e": "e1000e"}
-WEB_MAC, SMALL_MAC, SMALL_IP = "52:54:00:77:01:01", "52:54:00:77:01:03", "10.77.0.103"
-JUMBO_IP = "10.77.0.104"    # not GUEST_IP: the pair that other tests share may still be up, with its guest
+WEB_MAC, SMALL_MAC, SMALL_IP = "52:54:00:77:01:01", "52:54:00:77:01:03", bed.guest_ip(3)
+JUMBO_IP = bed.guest_ip(8)
 MB = 1_000_000
 
 
@@ -156,7 +156,7 @@ def test_the_checks_find_wrong_frames():
 def test_nic(new_host, dhcp, segment, kind):
     """Host and guest get addresses by DHCP and answer pings, TCP goes both ways, the link goes down and comes back."""
     config = "name = 'solo'\naddress = 'dhcp'\nguests = ['web.cfg']\n"
-    host = new_host(nic=NICS[kind], config=config, files={"web.cfg": bed.guest_config(memory=128, ip=None)}, memory=512).boot()
+    host = new_host(nic=NICS[kind], config=config, files={"web.cfg": bed.guest_config("web", 128, 7, dhcp=True)}, memory=512).boot()
     ip = wait_for("address of the host", lambda: address_of(host))
     wait_for("answer of the host", lambda: ping(ip, "-w", "2", count=1))
     assert ip.startswith("10.77.0.6") or ip.startswith("10.77.0.7")
@@ -193,7 +193,7 @@ def test_nic(new_host, dhcp, segment, kind):
 def test_jumbo(new_host, segment, nic):
     """9,000 bytes a frame from end to end: to the host, to the guest, and TCP."""
     config = f"name = 'solo'\naddress = '10.77.0.9/{bed.PREFIX}'\nmtu = 9000\n"
-    web = bed.guest_config(memory=128, ip=JUMBO_IP, mac="52:54:00:77:04:01").replace("04:01'", "04:01, mtu=9000'")
+    web = bed.guest_config("web", 128, 8).replace(":08'", ":08, mtu=9000'")
     host = new_host(nic=nic, config=config, files={"web.cfg": web}, memory=512)
     bed.run("ip", "link", "set", segment.name, "mtu", 9000)
     try:

@@ -38,7 +38,7 @@ def test_peer_is_down(pair, segment):
 def test_not_allowed_by_the_peer(pair, new_host):
     """delta knows nobody: it takes no guest although alpha's side is willing."""
     delta = new_host("delta", "10.77.0.20", peers={"alpha": ALPHA_IP}, memory=512,
-                     files={"t.cfg": bed.guest_config("t", 96, "52:54:00:77:04:01", "10.77.0.140")}).boot()
+                     files={"t.cfg": bed.guest_config("t", 96, 40)}).boot()
     delta.command("create t")
     refused(delta, "t", "alpha", r"t was not moved to alpha")
     assert "t" not in pair.alpha.guests()
@@ -47,7 +47,7 @@ def test_not_allowed_by_the_peer(pair, new_host):
 @amd_only()
 def test_no_room(pair, new_host):
     """A peer with too little memory says how much it has and how much is needed."""
-    files = {"big.cfg": bed.guest_config("big", 700, "52:54:00:77:04:02", "10.77.0.141")}
+    files = {"big.cfg": bed.guest_config("big", 700, 41)}
     small = new_host("small", "10.77.0.21", peers={"big": "10.77.0.22"}, memory=512).boot()
     big = new_host("big", "10.77.0.22", peers={"small": "10.77.0.21"}, memory=1200, files=files).boot()
     before = small.free_pages()
@@ -60,7 +60,7 @@ def test_no_room(pair, new_host):
                          indirect=["vendor"])
 def test_missing_cpu_feature(new_host, cpu, feature):
     """A guest that was shown a feature does not move to a host whose CPU lacks it."""
-    files = {"web.cfg": bed.guest_config("web", 96, "52:54:00:77:04:03", "10.77.0.142")}
+    files = {"web.cfg": bed.guest_config("web", 96, 42)}
     poor = new_host("poor", "10.77.0.23", peers={"rich": "10.77.0.24"}, memory=512, cpu=cpu).boot()
     rich = new_host("rich", "10.77.0.24", peers={"poor": "10.77.0.23"}, memory=512, files=files).boot()
     rich.command("create web")
@@ -71,7 +71,7 @@ def test_missing_cpu_feature(new_host, cpu, feature):
 @pytest.mark.parametrize("vendor", ["intel"], indirect=True)
 def test_other_vendor(pair, new_host):
     """A Bochs host and a QEMU host on one bridge: neither takes the other's guest, and both say what they have."""
-    files = {"t.cfg": bed.guest_config("t", 96, "52:54:00:77:04:05", "10.77.0.145")}
+    files = {"t.cfg": bed.guest_config("t", 96, 45)}
     foreign = new_host("foreign", FOREIGN_IP, vendor="amd", peers=PEERS, memory=512, files=files).boot()
     before = foreign.free_pages()
     refused(pair.alpha, "web", "foreign", r"foreign has SVM, and web runs on VT-x")
@@ -95,9 +95,9 @@ def test_name_and_mac_clashes(pair):
 def test_mac_clash(new_host):
     mac = "52:54:00:77:04:04"
     one = new_host("one", "10.77.0.25", peers={"two": "10.77.0.26"}, memory=512,
-                   files={"a.cfg": bed.guest_config("a", 96, mac, "10.77.0.143").replace("8000-", "8001-")}).boot()
+                   files={"a.cfg": bed.guest_config("a", 96, 43, mac=mac).replace("8000-", "8001-")}).boot()
     two = new_host("two", "10.77.0.26", peers={"one": "10.77.0.25"}, memory=512,
-                   files={"b.cfg": bed.guest_config("b", 96, mac, "10.77.0.144")}).boot()
+                   files={"b.cfg": bed.guest_config("b", 96, 44, mac=mac)}).boot()
     one.command("create a")
     two.command("create b")
     refused(one, "a", "two", f"guest b has the same MAC {mac}")
