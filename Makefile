@@ -5,10 +5,13 @@
 #	make demo	two emulated hosts, a Debian guest, live migration, shown (VENDOR=intel: in Bochs)
 #	make run	the same two hosts, their consoles in tmux, for playing (VENDOR=intel likewise)
 #	make test	check + the tests in emulated machines
-#	make check	the unit tests alone, on this machine, with sanitizers
+#	make check	the unit tests, the model of the hand-over and 20,000 hostile inputs for each target of tests/fuzz/,
+#			on this machine, with sanitizers
 #	make lint	layers, headers, licences, clang
 #	make bench	the figures that the project is held to
-#	make soak	many moves, for hours
+#	make soak	larger models, ten minutes of fuzzing for each target, and many moves, for hours
+#	make fuzz	TARGET=receive SECONDS=60: hostile inputs for one target (for all: without TARGET), shown
+#	make key	a new cluster key: the line for every host's godwit.cfg
 #	make guest	the kernel and initrd of the test guest, in build/guest/
 #	make clean	empties build/; make distclean also third_party/
 #
@@ -43,10 +46,24 @@ LWIP_C := $(addprefix $(LWIP)/, \
 		tcp.c tcp_in.c tcp_out.c timeouts.c udp.c) \
 	$(addprefix core/ipv4/, acd.c autoip.c dhcp.c etharp.c icmp.c igmp.c ip4.c ip4_addr.c ip4_frag.c) \
 	netif/ethernet.c)
+MBEDTLS := $(THIRD)/mbedtls
+MBEDTLS_C := $(addprefix $(MBEDTLS)/library/, \
+	aes.c aesni.c asn1parse.c asn1write.c base64.c bignum.c bignum_core.c chacha20.c chachapoly.c cipher.c \
+	cipher_wrap.c constant_time.c ecdh.c ecdsa.c ecp.c ecp_curves.c hkdf.c md.c memory_buffer_alloc.c oid.c \
+	pem.c pk.c pk_ecc.c pk_wrap.c pkparse.c platform.c platform_util.c poly1305.c psa_crypto.c psa_crypto_aead.c \
+	psa_crypto_cipher.c psa_crypto_client.c psa_crypto_driver_wrappers_no_static.c psa_crypto_ecp.c \
+	psa_crypto_hash.c psa_crypto_mac.c psa_crypto_rsa.c psa_crypto_slot_management.c psa_util.c sha256.c sha512.c \
+	ssl_ciphersuites.c ssl_client.c ssl_msg.c ssl_tls.c ssl_tls13_client.c ssl_tls13_generic.c ssl_tls13_keys.c \
+	ssl_tls13_server.c x509.c x509_crt.c)
+# AES-GCM for mbedTLS (net/tls/gcm_alt.c).
+IPSEC_MB := $(THIRD)/ipsec-mb/lib
+IPSEC_MB_ASM := $(addprefix $(IPSEC_MB)/, avx_t1/aes128_gcm_by8_avx.asm x86_64/aes_keyexp_128.asm)
 GNU_EFI := $(THIRD)/gnu-efi
 
 OBJ := $(BUILD)/obj
-OBJECTS := $(OWN_C:%.c=$(OBJ)/%.o) $(OWN_ASM:%.asm=$(OBJ)/%.asm.o) $(LWIP_C:%.c=$(OBJ)/%.o) $(OBJ)/version.o
+OBJECTS := $(OWN_C:%.c=$(OBJ)/%.o) $(OWN_ASM:%.asm=$(OBJ)/%.asm.o) $(LWIP_C:%.c=$(OBJ)/%.o) $(MBEDTLS_C:%.c=$(OBJ)/%.o) \
+	$(IPSEC_MB_ASM:%.asm=$(OBJ)/%.asm.o) \
+	$(OBJ)/version.o
 
 # --- how it is compiled -----------------------------------------------------------------------------------------------
 
@@ -54,21 +71,37 @@ WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wundef -Wvla -Werror
 # Only the compiler's own headers (stdint.h and the like): no libc. ("=": asked when the compiler is sure to be there.)
 FREESTANDING = -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include)
 MACHINE := -m64 -march=x86-64 -mno-red-zone -mgeneral-regs-only -fpie -fvisibility=hidden -fcf-protection=none
-COMMON = -std=gnu11 -O2 -g -fno-stack-protector -fno-strict-aliasing -fno-omit-frame-pointer \
+COMMON = -std=gnu11 -O2 -g $(STACK_PROTECTOR) -fno-strict-aliasing -fno-omit-frame-pointer \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -fno-common \
-	$(FREESTANDING) $(MACHINE) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG)
+	$(FREESTANDING) $(MACHINE) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG) $(if $(MEASURE),-DGODWIT_MEASURE)
 INCLUDES := -Iinclude -I.
 
-CFLAGS_own = $(COMMON) $(WARNINGS) $(INCLUDES)
+# An own word of this boot, checked before a function with an array returns (arch/x86_64/stack_guard.c).
+STACK_PROTECTOR := -fstack-protector-strong -mstack-protector-guard=global
+# Debug builds stop at undefined behaviour: a trap, as there is no runtime library (arch/x86_64/panic.c). Not in lwIP and mbedTLS,
+# whose own business that is. (gcc 12 does not know -fsanitize-trap.)
+UBSAN := $(if $(RELEASE),,-fsanitize=undefined)
+UBSAN_FLAGS = $(UBSAN) $(if $(UBSAN),$(if $(findstring clang,$(CC)),-fsanitize-trap=undefined,-fsanitize-undefined-trap-on-error))
+
+CFLAGS_own = $(COMMON) $(UBSAN_FLAGS) $(WARNINGS) $(INCLUDES)
 # EFI types stay in boot/: their 16-bit strings and calling convention too.
 CFLAGS_boot := -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI)/include -isystem $(GNU_EFI)/include/x86_64
 # What lwIP's headers include (string.h...) is in net/lwip/libc.
 CFLAGS_net := -Inet/lwip -isystem net/lwip/libc -isystem $(LWIP)/include
+# mbedTLS has what it needs of a libc in net/tls/libc, and its configuration in net/tls/mbedtls, before its own.
+CFLAGS_tls := -isystem net/tls/libc -isystem net/tls -isystem $(MBEDTLS)/include
+# Builtins: it copies a cipher's block at a time, and a call for each costs more than the cipher.
+CFLAGS_mbedtls = $(COMMON) -fbuiltin $(CFLAGS_tls) -I$(MBEDTLS)/library -w
+# The one file in C that needs vector registers: when they are ours is in net/tls/tls.c. (Without -maes: then it is inline
+# assembly, as aes.c expects that is compiled without, too.)
+CFLAGS_aesni = $(filter-out -mgeneral-regs-only,$(CFLAGS_mbedtls))
 # lwIP's own warnings are lwIP's business.
 CFLAGS_lwip = $(COMMON) $(INCLUDES) $(CFLAGS_net) -w
 
 # Relocations are the linker's daily bread; nasm before 2.16.03 has no such warning to switch off.
 NASM_WARNINGS := -Wall -Werror -w-unknown-warning -w-reloc
+# (SAFE_DATA: it wipes the registers that held key and text.)
+NASMFLAGS_ipsec_mb := -f elf64 -DLINUX -DSAFE_DATA -I$(IPSEC_MB)/ -I$(IPSEC_MB)/include/ -w-all
 NASMFLAGS := -f elf64 -g -F dwarf $(NASM_WARNINGS) -Iinclude/ -I./ $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG)
 
 LDFLAGS := -pie --no-dynamic-linker -nostdlib -Bsymbolic --gc-sections -z norelro -z nocombreloc -z noexecstack \
@@ -78,11 +111,11 @@ PE_SECTIONS := .text .rodata .relro .dynamic .rela .reloc .data .bss
 # if_changed FILE: FILE.PID becomes FILE, unless it is the same (then FILE keeps its time, and nothing is rebuilt).
 if_changed = if cmp -s $(1).$$$$ $(1); then rm $(1).$$$$; else mv $(1).$$$$ $(1); fi
 
-own_flags = $(CFLAGS_own) $(if $(filter boot/%,$<),$(CFLAGS_boot)) $(if $(filter net/%,$<),$(CFLAGS_net))
+own_flags = $(CFLAGS_own) $(if $(filter boot/%,$<),$(CFLAGS_boot)) $(if $(filter net/tls/%,$<),$(CFLAGS_tls),$(if $(filter net/%,$<),$(CFLAGS_net)))
 
 # --- rules ------------------------------------------------------------------------------------------------------------
 
-.PHONY: all image guest check test demo run bench soak lint clean distclean setup FORCE
+.PHONY: all key image guest check test demo run bench soak fuzz lint clean distclean setup FORCE
 
 all: $(BUILD)/BOOTX64.EFI
 
@@ -93,12 +126,12 @@ $(THIRD)/.setup-all: tools/setup
 	@tools/setup all
 setup: $(THIRD)/.setup-all
 
-$(LWIP_C) $(GNU_EFI)/lib/crt0-efi-x86_64.o $(GNU_EFI)/lib/libgnuefi.a: | $(THIRD)/.setup-build
+$(LWIP_C) $(MBEDTLS_C) $(IPSEC_MB_ASM) $(GNU_EFI)/lib/crt0-efi-x86_64.o $(GNU_EFI)/lib/libgnuefi.a: | $(THIRD)/.setup-build
 
 # Another compiler or other flags: everything again. Written only when it changes.
 $(OBJ)/flags: FORCE | $(THIRD)/.setup-build
 	@mkdir -p $(OBJ)
-	@printf '%s\n' '$(CC) $(CFLAGS_own) $(CFLAGS_boot) $(CFLAGS_lwip) $(NASMFLAGS) $(LDFLAGS)' >$@.$$$$ && $(call if_changed,$@)
+	@printf '%s\n' '$(CC) $(CFLAGS_own) $(CFLAGS_boot) $(CFLAGS_lwip) $(CFLAGS_mbedtls) $(CFLAGS_aesni) $(NASMFLAGS) $(NASMFLAGS_ipsec_mb) $(LDFLAGS)' >$@.$$$$ && $(call if_changed,$@)
 
 # The version changes with every commit; only this file is compiled again.
 $(OBJ)/version.c: FORCE
@@ -110,6 +143,14 @@ $(OBJ)/version.o: $(OBJ)/version.c include/version.h $(OBJ)/flags
 	$(Q)$(CC) $(CFLAGS_own) -c $< -o $@
 
 # -MD, not -MMD: lwipopts.h is included by a "system" header, and must not be forgotten.
+$(OBJ)/$(MBEDTLS)/%.o: $(MBEDTLS)/%.c $(OBJ)/flags
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(if $(filter %/aesni.c,$<),$(CFLAGS_aesni),$(CFLAGS_mbedtls)) -MD -MP -c $< -o $@
+
+$(OBJ)/$(IPSEC_MB)/%.asm.o: $(IPSEC_MB)/%.asm $(OBJ)/flags
+	@mkdir -p $(@D)
+	$(Q)$(NASM) $(NASMFLAGS_ipsec_mb) $< -o $@
+
 $(OBJ)/$(THIRD)/%.o: $(THIRD)/%.c $(OBJ)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_lwip) -MD -MP -c $< -o $@
@@ -136,9 +177,12 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/godwit.elf
 
 -include $(OBJECTS:.o=.d)
 
+key:
+	@printf "key = '%s'\n" "$$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n')"
+
 # For tools/lint: how a file of this folder is compiled.
 print-flags-%:
-	@echo '$(CFLAGS_own) $(if $(filter boot,$*),$(CFLAGS_boot)) $(if $(filter net,$*),$(CFLAGS_net))'
+	@echo '$(CFLAGS_own) $(if $(filter boot,$*),$(CFLAGS_boot)) $(if $(filter net-tls,$*),$(CFLAGS_tls),$(if $(filter net,$*),$(CFLAGS_net)))'
 
 # --- the guest and the image ------------------------------------------------------------------------------------------
 

@@ -86,12 +86,13 @@ static void find_trampoline(EFI_BOOT_SERVICES *bs, struct boot_info *info)
 	info->trampoline = efi_alloc_pages(bs, 1, 0xa0000);
 }
 
-EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
+no_stack_protector EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 {
 	struct boot_info *info = &boot_info;
 	EFI_BOOT_SERVICES *bs = system->BootServices;
 
 	info->entry_tsc = tsc_read();
+	stack_guard_init();
 	log_set_early_sink(serial_panic_write);
 	/* The firmware's watchdog would reset the machine after five minutes. */
 	bs->SetWatchdogTimer(0, 0, 0, NULL);

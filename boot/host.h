@@ -13,4 +13,7 @@ void host_read_files(const struct boot_info *info, struct host_config *config);
 void host_net_config(const struct host_config *config, struct net_config *net);
 void host_migrate_config(const struct host_config *config, struct migrate_config *migrate);
 
+/* The keys of godwit.cfg to TLS; then nothing but TLS has them. Every problem is a line of the log. */
+void host_tls_start(struct host_config *config);
+
 #endif

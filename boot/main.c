@@ -15,12 +15,16 @@
 #include "errors.h"
 #include "lib/format.h"
 #include "lib/log.h"
+#include "migrate/beacons.h"
 #include "migrate/migrate.h"
 #include "migrate/pipe.h"
+#include "migrate/verify.h"
 #include "mm/dirty.h"
 #include "mm/pages.h"
 #include "net/net.h"
 #include "net/tcp_pipe.h"
+#include "net/tls/tls.h"
+#include "net/udp_port.h"
 #include "version.h"
 #include "vmm/hvm.h"
 #include "vmm/sched.h"
@@ -82,6 +86,8 @@ static void hvm_choose(void)
 		if (!why[i]) {
 			hvm = backends[i];
 			dirty_method_choose();
+			if (hvm->apic_assist)
+				hvm->apic_assist(host_config.apicv);
 			return;
 		}
 	}
@@ -149,11 +155,22 @@ static void migrate_start_service(void)
 	static const struct pipe_maker tcp = {
 		.connect = tcp_pipe_connect,
 		.listen = tcp_pipe_listen,
+		.secure = tls_pipe_secure,
+		.missing = tls_missing,
+	};
+	static const struct beacon_auth proof = {
+		.seal = tls_seal,
+		.open = tls_unseal,
+		.introduce = tls_introduce,
+		.meet = tls_meet,
 	};
 	static struct migrate_config config;
 
+	static_assert(TLS_HOSTS_MAX >= MIGRATE_PEERS_MAX, "every peer can be met");
 	host_migrate_config(&host_config, &config);
 	migrate_init(&config, &tcp);
+	verify_init(tls_digest);
+	beacons_init(&udp_port, tls_has_proof() ? &proof : NULL);
 }
 
 static void console_start(const struct boot_info *info)
@@ -244,6 +261,7 @@ void boot_main(void *argument)
 	cpu_start_others(vcpu_main);
 	machine_log();
 	net_start();
+	host_tls_start(&host_config);
 	if (hvm)
 		migrate_start_service();
 	console_start(info);

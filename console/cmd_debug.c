@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands of debug builds: arming fault points for tests, and what a round of the dirty log costs. Service CPU. */
+/*
+ * Commands of debug builds: arming fault points for tests, breaking this host on purpose, and what a round of the dirty log
+ * and a handshake cost. All but "crash" are also in the release build that make bench measures. Service CPU.
+ */
 #include "console/command.h"
 
 #include "arch/x86_64/cpu.h"
@@ -8,10 +11,11 @@
 #include "lib/fault.h"
 #include "lib/string.h"
 #include "mm/pages.h"
+#include "net/tls/tls.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-#ifdef GODWIT_DEBUG
+#if defined(GODWIT_DEBUG) || defined(GODWIT_MEASURE)
 
 static void show(void)
 {
@@ -45,6 +49,40 @@ static void run_fault(u32 argc, char **argv)
 	if (fault_set(argv[1], count))
 		terminal_puts("fault: too many points are armed, or the name is too long\n");
 }
+
+#if defined(GODWIT_DEBUG) && !defined(GODWIT_HOST_TEST)
+
+/* On purpose, and so that the compiler does not see it. */
+static noinline void fill(volatile u8 *bytes, u32 count)
+{
+	for (u32 i = 0; i < count; i++)
+		bytes[i] = 0x41;
+}
+
+static noinline void overflow_stack(u32 count)
+{
+	u8 bytes[16];
+
+	fill(bytes, count);
+}
+
+static noinline s32 undefined_behaviour(s32 number, u32 places)
+{
+	return number << places;
+}
+
+/* The host stops: for tests of what it says then. */
+static void run_crash(u32 argc, char **argv)
+{
+	if (argc == 2 && str_equal(argv[1], "stack"))
+		overflow_stack(argc * 20);
+	else if (argc == 2 && str_equal(argv[1], "undefined"))
+		terminal_printf("%d\n", undefined_behaviour((s32)argc, argc * 16));
+	else
+		command_usage(command_find(argv[0]));
+}
+
+#endif
 
 /* The guest whose writes are logged for this command, by its id: it may end meanwhile. */
 static u32 watched;
@@ -100,11 +138,26 @@ static void run_dirty(u32 argc, char **argv)
 	}
 }
 
+static void run_tls(unused u32 argc, unused char **argv)
+{
+	u64 aes, chacha;
+
+	tls_cipher_ticks(&aes, &chacha);
+	terminal_printf("the last handshake: %llu TSC ticks of computing here\n",
+			(unsigned long long)tls_handshake_ticks());
+	terminal_printf("4 KiB: %lld ticks by AES-GCM, %lld by ChaCha20-Poly1305\n", (long long)aes, (long long)chacha);
+}
+
 static const struct command debug_commands[] = {
+#if defined(GODWIT_DEBUG) && !defined(GODWIT_HOST_TEST)
+	{ "crash", "stack|undefined", "overrun the stack, or do what C does not define: this host stops", NULL,
+	  COMPLETE_NONE, run_crash },
+#endif
 	{ "dirty", "start|round|stop GUEST", "log what a guest writes, and say what a round costs", NULL, COMPLETE_NONE,
 	  run_dirty },
 	{ "fault", "[NAME [COUNT] | --clear [NAME]]", "arm a fault point (for tests of Godwit itself)", NULL, COMPLETE_NONE,
 	  run_fault },
+	{ "tls", "", "what the last handshake has cost", NULL, COMPLETE_NONE, run_tls },
 };
 
 const struct command_group commands_debug = { "Debug build", debug_commands, ARRAY_SIZE(debug_commands) };

@@ -8,6 +8,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/migrate.h"
+#include "migrate/owner.h"
 #include "vmm/files.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -27,7 +28,7 @@ static const char *state_name(const struct vm *vm)
 		break;
 	}
 	if (vm->paused & VM_PAUSE_OWNER)
-		return "paused, owner unknown";
+		return owner_state(vm) == OWNER_DOUBT ? "paused, owner unknown" : "paused, another host has it";
 	if (vm->paused & VM_PAUSE_USER)
 		return "paused";
 	return vm->paused ? "moving" : "running";
@@ -43,6 +44,16 @@ static void list_one(const struct vm *vm)
 			vm->vcpu_count, (unsigned long long)(run_ns / NS_PER_S),
 			(unsigned long long)(run_ns % NS_PER_S / (100 * NS_PER_MS)), state_name(vm), vm->why[0] ? ": " : "",
 			vm->why);
+}
+
+static void list_ownership(const struct vm *vm)
+{
+	char uuid[40], epoch[EPOCH_TEXT_BYTES];
+
+	terminal_printf("%26suuid %s, ownership epoch %s\n", "", format_uuid(uuid, sizeof(uuid), vm->config.uuid),
+			migrate_format_epoch(epoch, sizeof(epoch), vm->epoch));
+	if (vm->cap)
+		terminal_printf("%26sslowed down: its vCPUs get at most %u %% of a CPU\n", "", vm->cap);
 }
 
 /* It has no ID yet and obeys no command, but its memory, name and MACs are taken. */
@@ -72,7 +83,9 @@ static void run_list(u32 argc, char **argv)
 	for (struct vm *each = vm_next(NULL); each; each = vm_next(each))
 		if (!only || each == only)
 			list_one(each);
-	if (!only)
+	if (only)
+		list_ownership(only);
+	else
 		list_arrival();
 }
 
@@ -215,7 +228,7 @@ static void run_unpause(u32 argc, char **argv)
 	if (vm->paused & VM_PAUSE_OWNER) {
 		if (!mask) {
 			terminal_printf("%s: %s\n", vm->config.name, vm->why);
-			terminal_puts("If you know that it does not run on the other host: unpause --force\n");
+			terminal_puts("Only if you know that it does not run on another host, or is not to: unpause --force\n");
 			return;
 		}
 		if (migrate_force_owner(vm))
@@ -266,7 +279,10 @@ static void run_console(u32 argc, char **argv)
 }
 
 static const struct command guest_commands[] = {
-	{ "list", "[GUEST]", "the guests on this host", NULL, COMPLETE_GUEST, run_list },
+	{ "list", "[GUEST]", "the guests on this host",
+	  "With GUEST also its uuid and its ownership epoch: how often it was moved, after a dot if it was also forced;\n"
+	  "and whether a move slows it down.",
+	  COMPLETE_GUEST, run_list },
 	{ "create", "[-c] [-p|--paused] FILE", "start a guest from a configuration file",
 	  "FILE is a file of \\godwit\\ on the ESP; .cfg may be left out. -c shows the guest's console at once;\n"
 	  "with --paused it is built, and begins with unpause.",
@@ -276,7 +292,7 @@ static const struct command guest_commands[] = {
 	{ "pause", "GUEST", "stop the guest where it is", NULL, COMPLETE_GUEST, run_pause },
 	{ "unpause", "[--force] GUEST", "let a paused guest go on",
 	  "--force: also one that is paused because it may run on another host. Only if you know that it does not:\n"
-	  "two running copies of a guest destroy each other's data.",
+	  "two running copies of a guest destroy each other's data. The forced one has the higher epoch from then on.",
 	  COMPLETE_GUEST, run_unpause },
 	{ "shutdown", "GUEST", "ask the guest to shut down (ACPI power button)", NULL, COMPLETE_GUEST, run_shutdown },
 	{ "reboot", "GUEST", "reset the guest and boot it again", "At once: ask the guest itself for a clean reboot.",

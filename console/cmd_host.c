@@ -8,10 +8,12 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "migrate/beacons.h"
 #include "migrate/migrate.h"
 #include "mm/dirty.h"
 #include "mm/pages.h"
 #include "net/net.h"
+#include "net/tls/tls.h"
 #include "net/port.h"
 #include "version.h"
 #include "vmm/files.h"
@@ -96,6 +98,26 @@ static void print_moves(void)
 		terminal_printf("arriving         : %s from %s, %u %%\n", in.guest, in.peer, in.percent);
 }
 
+static void print_peers(const struct host_config *config)
+{
+	if (!config->peer_count)
+		terminal_puts("peers            : none: guests can't move (peers in godwit.cfg)\n");
+	for (u32 i = 0; i < config->peer_count; i++) {
+		const struct host_peer *peer = &config->peers[i];
+		u64 heard_ns = beacons_heard_ns(peer->ip);
+
+		terminal_printf("peer             : %s %u.%u.%u.%u", peer->name, peer->ip[0], peer->ip[1], peer->ip[2],
+				peer->ip[3]);
+		if (heard_ns)
+			terminal_printf(", heard %llu s ago\n", (unsigned long long)((time_ns() - heard_ns) / NS_PER_S));
+		else
+			terminal_puts(beacons_on() ? ", not heard yet\n" : "\n");
+	}
+	if (config->peer_count && !beacons_on())
+		terminal_puts("beacons          : off: they need keys ('key' says more); without them, two copies of a guest\n"
+			      "                   (after unpause --force) are not noticed\n");
+}
+
 static void run_info(u32 argc, char **argv)
 {
 	const struct host_config *config = console_config();
@@ -112,6 +134,11 @@ static void run_info(u32 argc, char **argv)
 	if (hvm)
 		terminal_printf("nested paging    : %s, dirty pages by %s\n", hvm->npt_name,
 				dirty_method->label);
+	if (hvm)
+		terminal_printf("guests' APICs    : %s\n", hvm->apic_label ? hvm->apic_label() : "emulated");
+	if (hvm)
+		terminal_printf("guests' TSCs     : %s\n", hvm->tsc_ratio_bits && hvm->tsc_ratio_bits() ?
+				"keep their frequency (scaled by the CPU)" : "have this host's frequency");
 	print_cpu_name();
 	terminal_printf("nr_cpus          : %u, %u for guests\n", cpu_count(), guest_cpus());
 	terminal_printf("cpu_mhz          : %llu\n", (unsigned long long)(tsc_khz() / 1000));
@@ -119,15 +146,9 @@ static void run_info(u32 argc, char **argv)
 	terminal_printf("free_memory      : %s\n", format_bytes(free, sizeof(free), pages_free_count() * PAGE_SIZE));
 	terminal_printf("free_pages       : %llu\n", (unsigned long long)pages_free_count());
 	terminal_printf("guests           : %u\n", guest_count());
+	terminal_printf("proves itself by : %s\n", tls_missing() ? "nothing: see 'key'" : tls_identity());
 	print_moves();
-	if (!config->peer_count)
-		terminal_puts("peers            : none: guests can't move (peers in godwit.cfg)\n");
-	for (u32 i = 0; i < config->peer_count; i++) {
-		const struct host_peer *peer = &config->peers[i];
-
-		terminal_printf("peer             : %s %u.%u.%u.%u\n", peer->name, peer->ip[0], peer->ip[1], peer->ip[2],
-				peer->ip[3]);
-	}
+	print_peers(config);
 }
 
 /* As the switch sees it: what came from a port, what went to it. */

@@ -10,6 +10,7 @@
 #include "vmm/vm.h"
 
 #define DOWNTIME_MS_MAX 60000
+#define TOTAL_S_MAX 604800 /* a week */
 
 struct request {
 	struct migrate_options options;
@@ -18,27 +19,67 @@ struct request {
 	u32 word_count;
 };
 
+/* The number behind the option at argv[*at]; false, with a message, if there is none from 1 to max. */
+static bool number(u32 argc, char **argv, u32 *at, const char *what, u32 max, u32 *value)
+{
+	const char *option = argv[*at];
+	u64 n;
+
+	if (*at + 1 == argc || str_to_u64(argv[*at + 1], &n) || !n || n > max) {
+		terminal_printf("migrate: %s wants %s, 1 to %u\n", option, what, max);
+		return false;
+	}
+	*value = (u32)n;
+	(*at)++;
+	return true;
+}
+
+static bool parse_end(u32 argc, char **argv, u32 *at, bool *cancels)
+{
+	const char *word = *at + 1 < argc ? argv[*at + 1] : "";
+
+	*cancels = str_equal(word, "cancel");
+	if (!*cancels && !str_equal(word, "stop")) {
+		terminal_puts("migrate: --on-timeout wants stop (pause it for the rest) or cancel (leave it here)\n");
+		return false;
+	}
+	(*at)++;
+	return true;
+}
+
+/* An option with a value; false: none of these, or its value is wrong and was complained about. */
+static bool parse_limit(u32 argc, char **argv, u32 *at, struct migrate_options *options)
+{
+	const char *option = argv[*at];
+
+	if (str_equal(option, "--max-downtime"))
+		return number(argc, argv, at, "milliseconds", DOWNTIME_MS_MAX, &options->max_downtime_ms);
+	if (str_equal(option, "--max-total"))
+		return number(argc, argv, at, "seconds", TOTAL_S_MAX, &options->max_total_s);
+	if (str_equal(option, "--bandwidth"))
+		return number(argc, argv, at, "MB/s", MIGRATE_BANDWIDTH_MAX, &options->bandwidth_mb_s);
+	if (str_equal(option, "--on-timeout"))
+		return parse_end(argc, argv, at, &options->cancel_on_timeout);
+	terminal_printf("migrate: unknown option %s\n", option);
+	return false;
+}
+
 static bool parse(u32 argc, char **argv, struct request *request)
 {
-	u64 ms;
-
 	for (u32 i = 1; i < argc; i++) {
 		if (str_equal(argv[i], "-l") || str_equal(argv[i], "--live")) {
 			request->options.live = true;
+		} else if (str_equal(argv[i], "--check")) {
+			request->options.check = true;
 		} else if (str_equal(argv[i], "--cancel")) {
 			request->cancel = true;
 		} else if (str_equal(argv[i], "--status")) {
 			request->status = true;
-		} else if (str_equal(argv[i], "--max-downtime")) {
-			if (i + 1 == argc || str_to_u64(argv[i + 1], &ms) || !ms || ms > DOWNTIME_MS_MAX) {
-				terminal_printf("migrate: --max-downtime wants milliseconds, 1 to %u\n", DOWNTIME_MS_MAX);
-				return false;
-			}
-			request->options.max_downtime_ms = (u32)ms;
-			i++;
+		} else if (str_equal(argv[i], "--verify")) {
+			request->options.verify = true;
 		} else if (argv[i][0] == '-') {
-			terminal_printf("migrate: unknown option %s\n", argv[i]);
-			return false;
+			if (!parse_limit(argc, argv, &i, &request->options))
+				return false;
 		} else if (request->word_count < 2) {
 			request->words[request->word_count++] = argv[i];
 		} else {
@@ -95,12 +136,20 @@ static void run_migrate(u32 argc, char **argv)
 }
 
 static const struct command migrate_commands[] = {
-	{ "migrate", "[-l|--live] [--max-downtime MS] GUEST HOST | --cancel | --status",
+	{ "migrate", "[-l|--live|--check] [--max-downtime MS] [--max-total S] [--on-timeout stop|cancel]\n"
+	  "               [--bandwidth MB/S] [--verify] GUEST HOST | --cancel | --status",
 	  "move a guest to another host",
 	  "HOST is the name or the address of a peer of godwit.cfg, or localhost (a self-check).\n"
 	  "Without --live the guest is paused while its memory is copied. With it, it runs until the rest can be\n"
-	  "copied within --max-downtime (50 ms). While the progress is shown, Ctrl-C cancels, and any other key gives\n"
-	  "the prompt back. Until the hand-over is committed, whatever fails leaves the guest running here.",
+	  "copied within --max-downtime (50 ms). A guest that writes faster than the link carries is slowed down, by\n"
+	  "80 % at most. If that is not enough, or --max-total is over, it is paused for as long as the rest takes\n"
+	  "(--on-timeout stop, the default) or stays here (cancel). While the progress is shown, Ctrl-C cancels, and\n"
+	  "any other key gives the prompt back. Until the hand-over is committed, whatever fails leaves the guest\n"
+	  "running here.\n"
+	  "With --verify both hosts then hash all of its memory, while it is paused, and it moves only if both have\n"
+	  "the same.\n"
+	  "--check moves nothing: it asks HOST whether the guest would fit there, measures the link and for three\n"
+	  "seconds what the guest writes, and says what a move would be like.",
 	  COMPLETE_GUEST, run_migrate },
 };
 

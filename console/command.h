@@ -29,7 +29,7 @@ struct command_group {
 	u32 count;
 };
 
-extern const struct command_group commands_host, commands_guest, commands_migrate, commands_debug;
+extern const struct command_group commands_host, commands_guest, commands_migrate, commands_key, commands_debug;
 /* All groups, in the order of help; NULL past the last. */
 const struct command_group *command_group_get(u32 index);
 

@@ -16,7 +16,7 @@
 #define REDRAW_NS (200 * NS_PER_MS)
 #define BAR_CELLS 12
 #define CTRL_C 3
-#define SUMMARY_BYTES 448
+#define SUMMARY_BYTES 640
 
 static bool watching;
 static bool unwatched; /* one goes on that nobody watches any more */
@@ -43,6 +43,8 @@ static const char *step_name(enum migrate_step step)
 		return "done";
 	case MIGRATE_FAILED:
 		return "failed";
+	case MIGRATE_CHECK:
+		return "measuring";
 	}
 	return "?";
 }
@@ -84,6 +86,13 @@ static void draw_text(const struct migrate_progress *p)
 	u64 total_mib = p->pages_total * PAGE_SIZE / MIB(1);
 
 	terminal_printf("%s -> %s  ", p->guest, p->peer);
+	if (p->step == MIGRATE_PREPARED && p->pages_verified) {
+		terminal_printf("paused, verifying  %llu/%llu MiB",
+				(unsigned long long)(p->pages_verified * PAGE_SIZE / MIB(1)),
+				(unsigned long long)total_mib);
+		draw_bar(p->pages_verified, p->pages_total);
+		return;
+	}
 	if (p->step != MIGRATE_ROUNDS && (p->live || p->step != MIGRATE_FINAL)) {
 		terminal_puts(step_name(p->step));
 		return;
@@ -99,6 +108,8 @@ static void draw_text(const struct migrate_progress *p)
 		terminal_printf("  dirty %s pages/s  downtime est. %llu ms",
 				format_count(rate, sizeof(rate), p->dirty_pages_per_s),
 				(unsigned long long)(p->downtime_estimate_ns / NS_PER_MS));
+	if (p->throttled)
+		terminal_printf("  slowed by %u %%", p->throttled);
 	draw_bar(p->pages_total - MIN(p->pages_left, p->pages_total), p->pages_total);
 }
 
@@ -109,12 +120,112 @@ static void draw(const struct migrate_progress *p)
 	terminal_puts(TERMINAL_WRAP_ON);
 }
 
+static printf_like(3, 4) void append(char *text, size_t size, const char *fmt, ...)
+{
+	size_t used = strlen(text);
+	va_list ap;
+
+	va_start(ap, fmt);
+	str_vformat(text + used, size - used, fmt, ap);
+	va_end(ap);
+}
+
+/* What --verify has cost. */
+static void summary_verified(const struct migrate_progress *p, char *text, size_t size)
+{
+	if (p->pages_verified)
+		append(text, size, ", %llu pages verified in %llu ms",
+			   (unsigned long long)p->pages_verified, (unsigned long long)(p->verify_ns / NS_PER_MS));
+}
+
+/* What the guest had to put up with. */
+static void summary_limits(const struct migrate_progress *p, char *text, size_t size)
+{
+	if (p->throttled)
+		append(text, size, "; slowed by %u %% at last", p->throttled);
+	if (p->forced && p->step == MIGRATE_DONE)
+		append(text, size, "; paused for all that was left, as %s", p->forced);
+}
+
+/* "2.9 s", "340 ms". */
+static const char *format_time(char *buf, size_t size, u64 ns)
+{
+	if (ns >= 10 * NS_PER_S)
+		str_format(buf, size, "%llu s", (unsigned long long)(ns / NS_PER_S));
+	else if (ns >= NS_PER_S)
+		str_format(buf, size, "%llu.%llu s", (unsigned long long)(ns / NS_PER_S),
+			   (unsigned long long)(ns % NS_PER_S / (100 * NS_PER_MS)));
+	else
+		str_format(buf, size, "%llu ms", (unsigned long long)DIV_UP(ns, NS_PER_MS));
+	return buf;
+}
+
+static const char *forecast_note(const struct forecast *f)
+{
+	switch (f->end) {
+	case FORECAST_GOOD:
+		return "";
+	case FORECAST_WRITES:
+		return "; longer than --max-downtime, as it writes too fast";
+	case FORECAST_LINK:
+		return "; longer than --max-downtime, as the link is too slow";
+	case FORECAST_TOTAL:
+		return "; --max-total is over before it could be paused for less";
+	}
+	return "";
+}
+
+static void forecast_summary(const struct migrate_progress *p, char *text, size_t size)
+{
+	const struct forecast *live = &p->forecast.live, *offline = &p->forecast.offline;
+	const struct forecast_input *in = &p->forecast.measured;
+	u64 written = in->dirty.count ? in->dirty.pages[in->dirty.count - 1] : 0;
+	u64 during = in->dirty.count ? in->dirty.ns[in->dirty.count - 1] : 0;
+	char total[16], down[16], window[16];
+
+	str_format(text, size, "%s fits on %s\n  measured: %llu of %llu MiB to send, %llu MB/s", p->guest, p->peer,
+		   (unsigned long long)(in->used_pages * PAGE_SIZE / MIB(1)),
+		   (unsigned long long)(p->memory_bytes / MIB(1)), (unsigned long long)(in->bytes_per_s / 1000000));
+	if (live->rounds) {
+		append(text, size, ", %llu pages written in %s\n  live:     ",
+			   (unsigned long long)written, format_time(window, sizeof(window), during));
+		append(text, size, "about %s in all, %s down, %u rounds, %llu MB sent",
+			   format_time(total, sizeof(total), live->total_ns),
+			   format_time(down, sizeof(down), live->downtime_ns), live->rounds,
+			   (unsigned long long)(live->bytes / 1000000));
+		if (live->throttle)
+			append(text, size, "; slowed by %u %%", live->throttle);
+		append(text, size, "%s", forecast_note(live));
+	}
+	append(text, size, "\n  offline:  about %s in all, %s down, %llu MB sent",
+		   format_time(total, sizeof(total), offline->total_ns),
+		   format_time(down, sizeof(down), offline->downtime_ns),
+		   (unsigned long long)(offline->bytes / 1000000));
+}
+
+static void check_summary(const struct migrate_progress *p, char *text, size_t size)
+{
+	if (p->step == MIGRATE_DONE)
+		forecast_summary(p, text, size);
+	else if (p->refused)
+		str_format(text, size, "%s does not fit on %s: %s", p->guest, p->peer, p->why);
+	else
+		str_format(text, size, "whether %s fits on %s could not be found out: %s", p->guest, p->peer,
+			   p->why);
+}
+
 static void summary(const struct migrate_progress *p, char *text, size_t size)
 {
 	u64 total_ms = p->total_ns / NS_PER_MS;
 
+	if (p->check) {
+		check_summary(p, text, size);
+		return;
+	}
 	if (p->step == MIGRATE_DONE)
-		str_format(text, size, "%s %s on %s: %llu.%02llu s in all, %llu.%llu ms down, %u round%s, %llu.%llu MB sent for %llu MiB",
+		str_format(text, size,
+			   "%s %s on %s: %llu.%02llu s in all, %llu.%llu ms down, %u round%s, "
+			   "%llu.%llu MB sent for %llu MiB",
 			   p->guest, p->user_pause ? "is paused" : "runs", p->peer,
 			   (unsigned long long)(total_ms / 1000),
 			   (unsigned long long)(total_ms % 1000 / 10), (unsigned long long)(p->downtime_ns / NS_PER_MS),
@@ -124,6 +235,9 @@ static void summary(const struct migrate_progress *p, char *text, size_t size)
 			   (unsigned long long)(p->memory_bytes / MIB(1)));
 	else
 		str_format(text, size, "%s was not moved to %s: %s", p->guest, p->peer, p->why);
+	if (p->step == MIGRATE_DONE)
+		summary_verified(p, text, size);
+	summary_limits(p, text, size);
 }
 
 void progress_watch(void)

@@ -21,7 +21,9 @@ static const struct host_config *host;
 static struct line line;
 static u64 log_cursor;
 
-static const struct command_group *const groups[] = { &commands_guest, &commands_migrate, &commands_host, &commands_debug };
+static const struct command_group *const groups[] = {
+	&commands_guest, &commands_migrate, &commands_key, &commands_host, &commands_debug,
+};
 
 const struct host_config *console_config(void)
 {
@@ -208,7 +210,8 @@ static void complete(void)
 	if (!matches)
 		return;
 	if (common > typed || matches == 1) {
-		str_format(insert, sizeof(insert), "%.*s%s", (int)(common - typed), first + typed, matches == 1 ? " " : "");
+		str_format(insert, sizeof(insert), "%.*s%s", (int)(common - typed), first + typed,
+			   matches == 1 ? " " : "");
 		line_insert(&line, insert);
 		return;
 	}

@@ -13,7 +13,14 @@
 
 #define ACPI_PM_TIMER_HZ 3579545u
 
-enum { PM1_TMR = BIT(0), PM1_GBL = BIT(5), PM1_PWRBTN = BIT(8), PM1_SLPBTN = BIT(9), PM1_RTC = BIT(10), PM1_WAK = BIT(15) };
+enum {
+	PM1_TMR = BIT(0),
+	PM1_GBL = BIT(5),
+	PM1_PWRBTN = BIT(8),
+	PM1_SLPBTN = BIT(9),
+	PM1_RTC = BIT(10),
+	PM1_WAK = BIT(15),
+};
 
 struct acpi_pm_state {
 	u64 timer_seen; /* ticks of the PM timer up to which TMR_STS has been noted */

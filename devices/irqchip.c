@@ -113,6 +113,37 @@ int irqchip_pending(struct vcpu *vcpu)
 	return lapic_pending(lapic);
 }
 
+bool irqchip_extint_pending(const struct vcpu *vcpu)
+{
+	return lapic_extint_pending(vcpu->lapic);
+}
+
+void irqchip_view(const struct vcpu *vcpu, struct irqchip_view *view)
+{
+	const struct lapic *lapic = vcpu->lapic;
+	u8 requested = (u8)MAX(lapic_highest(lapic, LAPIC_IRR), 0);
+	u8 in_service = (u8)MAX(lapic_highest(lapic, LAPIC_ISR), 0);
+	u8 class = requested >> 4;
+	bool on = lapic_sw_enabled(lapic);
+
+	view->x2apic = on && lapic_x2apic(lapic);
+	view->requested = requested;
+	view->in_service = in_service;
+	view->tpr_threshold = 0;
+	if (on && class > in_service >> 4 && class <= lapic_get(lapic, LAPIC_TPR) >> 4)
+		view->tpr_threshold = class;
+	lapic_map_save(lapic, LAPIC_TMR, view->level);
+}
+
+void irqchip_level_eoi(struct vcpu *vcpu, u8 vector)
+{
+	struct vm *vm = vcpu->vm;
+
+	spin_lock(&vm->lock);
+	irqchip_eoi(vm, vector);
+	spin_unlock(&vm->lock);
+}
+
 u8 irqchip_accept(struct vcpu *vcpu)
 {
 	struct lapic *lapic = vcpu->lapic;
@@ -129,12 +160,12 @@ u8 irqchip_accept(struct vcpu *vcpu)
 
 bool irqchip_nmi_pending(const struct vcpu *vcpu)
 {
-	return READ_ONCE(vcpu->lapic->s.nmi);
+	return READ_ONCE(vcpu->lapic->nmi);
 }
 
 void irqchip_nmi_take(struct vcpu *vcpu)
 {
-	WRITE_ONCE(vcpu->lapic->s.nmi, 0);
+	WRITE_ONCE(vcpu->lapic->nmi, 0);
 }
 
 void irqchip_set_tpr(struct vcpu *vcpu, u8 cr8)
@@ -144,7 +175,7 @@ void irqchip_set_tpr(struct vcpu *vcpu, u8 cr8)
 
 u8 irqchip_get_tpr(const struct vcpu *vcpu)
 {
-	return (u8)(vcpu->lapic->s.tpr >> 4);
+	return (u8)(lapic_get(vcpu->lapic, LAPIC_TPR) >> 4);
 }
 
 int irqchip_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
@@ -155,10 +186,10 @@ int irqchip_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 		return lapic_x2apic(lapic) ? lapic_read(lapic, msr - MSR_X2APIC, value) : -E_INVAL;
 	switch (msr) {
 	case MSR_APIC_BASE:
-		*value = lapic->s.apic_base;
+		*value = lapic->apic_base;
 		return 0;
 	case MSR_TSC_DEADLINE:
-		*value = lapic->s.tsc_deadline;
+		*value = lapic->tsc_deadline;
 		return 0;
 	}
 	return -E_NOENT;

@@ -8,45 +8,46 @@
 
 #include "compiler.h"
 #include "devices/irqchip.h"
+#include "vmm/irqchip.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-static int highest(const u64 map[4])
+int lapic_highest(const struct lapic *lapic, enum lapic_reg map)
 {
-	for (int i = 3; i >= 0; i--) {
-		u64 word = READ_ONCE(map[i]);
+	for (int i = 7; i >= 0; i--) {
+		u32 word = lapic_get(lapic, map + (u32)i);
 
 		if (word)
-			return i * 64 + 63 - __builtin_clzll(word);
+			return i * 32 + 31 - __builtin_clz(word);
 	}
 	return -1;
 }
 
 /* SDM 3 10.8.3.1: the class of what is in service, unless TPR is at least as high. */
-static void update_ppr(struct lapic *lapic)
+u32 lapic_ppr(const struct lapic *lapic)
 {
-	int in_service = highest(lapic->s.isr);
+	int in_service = lapic_highest(lapic, LAPIC_ISR);
 	u32 class = in_service < 0 ? 0 : (u32)in_service & 0xf0;
+	u32 tpr = lapic_get(lapic, LAPIC_TPR);
 
-	lapic->ppr = (lapic->s.tpr & 0xf0) >= class ? lapic->s.tpr : class;
+	return (tpr & 0xf0) >= class ? tpr : class;
 }
 
 void lapic_set_tpr(struct lapic *lapic, u32 tpr)
 {
-	lapic->s.tpr = tpr & 0xff;
-	update_ppr(lapic);
+	lapic_put(lapic, LAPIC_TPR, tpr & 0xff);
 	/* What was held back may be let through now. */
 	vcpu_look(lapic->vcpu);
 }
 
 int lapic_pending(const struct lapic *lapic)
 {
-	int vector = highest(lapic->s.irr);
+	int vector = lapic_highest(lapic, LAPIC_IRR);
 
 	/* SDM 3 10.4.7.2: what IRR holds when software disables the APIC stays there. */
 	if (vector < 0 || !lapic_sw_enabled(lapic))
 		return -1;
-	return ((u32)vector & 0xf0) > (lapic->ppr & 0xf0) ? vector : -1;
+	return ((u32)vector & 0xf0) > (lapic_ppr(lapic) & 0xf0) ? vector : -1;
 }
 
 bool lapic_extint_pending(const struct lapic *lapic)
@@ -57,7 +58,7 @@ bool lapic_extint_pending(const struct lapic *lapic)
 		return false;
 	if (!lapic_hw_enabled(lapic))
 		return true;
-	lint0 = lapic->s.lvt[LAPIC_LVT_LINT0 - LAPIC_LVT_TIMER];
+	lint0 = lapic_get(lapic, LAPIC_LVT_LINT0);
 	return !(lint0 & LAPIC_LVT_MASKED) && (lint0 >> 8 & 7) == LAPIC_EXTINT;
 }
 
@@ -67,34 +68,30 @@ u8 lapic_accept(struct lapic *lapic)
 
 	/* Nothing (it cannot happen between pending and accept): what the APIC does is a spurious interrupt. */
 	if (vector < 0)
-		return (u8)lapic->s.svr;
-	atomic_and(&lapic->s.irr[vector / 64], ~BIT(vector % 64));
-	lapic->s.isr[vector / 64] |= BIT(vector % 64);
-	update_ppr(lapic);
+		return (u8)lapic_get(lapic, LAPIC_SVR);
+	atomic_and(lapic_map(lapic, LAPIC_IRR, (u32)vector), ~(1u << vector % 32));
+	*lapic_map(lapic, LAPIC_ISR, (u32)vector) |= 1u << vector % 32;
 	return (u8)vector;
 }
 
 void lapic_eoi(struct lapic *lapic, bool locked)
 {
-	int vector = highest(lapic->s.isr);
-	struct vm *vm = lapic->vcpu->vm;
+	int vector = lapic_highest(lapic, LAPIC_ISR);
 
 	if (vector < 0)
 		return;
-	lapic->s.isr[vector / 64] &= ~BIT(vector % 64);
-	update_ppr(lapic);
-	if (likely(!(READ_ONCE(lapic->s.tmr[vector / 64]) & BIT(vector % 64))))
+	*lapic_map(lapic, LAPIC_ISR, (u32)vector) &= ~(1u << vector % 32);
+	if (likely(!(READ_ONCE(*lapic_map(lapic, LAPIC_TMR, (u32)vector)) & 1u << vector % 32)))
 		return;
-	if (!locked)
-		spin_lock(&vm->lock);
-	irqchip_eoi(vm, (u8)vector);
-	if (!locked)
-		spin_unlock(&vm->lock);
+	if (locked)
+		irqchip_eoi(lapic->vcpu->vm, (u8)vector);
+	else
+		irqchip_level_eoi(lapic->vcpu, (u8)vector);
 }
 
 static bool matches_logical(const struct lapic *lapic, u32 dest)
 {
-	u32 ldr = READ_ONCE(lapic->s.ldr);
+	u32 ldr = lapic_get(lapic, LAPIC_LDR);
 
 	if (lapic_x2apic(lapic))
 		return ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff);
@@ -102,7 +99,7 @@ static bool matches_logical(const struct lapic *lapic, u32 dest)
 	if (dest > 0xff)
 		return false;
 	/* SDM 3 10.6.2.2: the flat model, or clusters of four. */
-	if (READ_ONCE(lapic->s.dfr) >> 28 == 0xf)
+	if (lapic_get(lapic, LAPIC_DFR) >> 28 == 0xf)
 		return ldr & dest;
 	return ldr >> 4 == dest >> 4 && (ldr & dest & 0xf);
 }
@@ -116,14 +113,14 @@ bool lapic_matches(const struct lapic *lapic, u32 dest, bool logical)
 
 u32 lapic_priority(const struct lapic *lapic)
 {
-	return READ_ONCE(lapic->ppr);
+	return lapic_ppr(lapic);
 }
 
 void lapic_error(struct lapic *lapic, u32 bit)
 {
-	u32 lvt = READ_ONCE(*lapic_lvt(lapic, LAPIC_LVT_ERROR));
+	u32 lvt = lapic_get(lapic, LAPIC_LVT_ERROR);
 
-	atomic_or(&lapic->s.errors, bit);
+	atomic_or(&lapic->errors, bit);
 	/* A bad vector in the error LVT itself is left at that: no error about an error. */
 	if (!(lvt & LAPIC_LVT_MASKED) && (lvt & 0xff) >= 16)
 		lapic_receive(lapic, LAPIC_FIXED, (u8)lvt, false);
@@ -131,17 +128,21 @@ void lapic_error(struct lapic *lapic, u32 bit)
 
 static bool receive_fixed(struct lapic *lapic, u8 vector, bool level)
 {
+	u32 bit = 1u << vector % 32;
+	u32 *tmr;
+
 	if (!lapic_sw_enabled(lapic))
 		return false;
 	if (vector < 16) {
 		lapic_error(lapic, LAPIC_ESR_RECEIVE_VECTOR);
 		return false;
 	}
+	tmr = lapic_map(lapic, LAPIC_TMR, vector);
 	if (level)
-		atomic_or(&lapic->s.tmr[vector / 64], BIT(vector % 64));
-	else if (READ_ONCE(lapic->s.tmr[vector / 64]) & BIT(vector % 64))
-		atomic_and(&lapic->s.tmr[vector / 64], ~BIT(vector % 64));
-	atomic_or(&lapic->s.irr[vector / 64], BIT(vector % 64));
+		atomic_or(tmr, bit);
+	else if (READ_ONCE(*tmr) & bit)
+		atomic_and(tmr, ~bit);
+	atomic_or(lapic_map(lapic, LAPIC_IRR, vector), bit);
 	vcpu_kick(lapic->vcpu);
 	return true;
 }
@@ -166,7 +167,7 @@ bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool le
 	case LAPIC_NMI:
 		if (!lapic_hw_enabled(lapic))
 			return false;
-		WRITE_ONCE(lapic->s.nmi, 1);
+		WRITE_ONCE(lapic->nmi, 1);
 		vcpu_kick(lapic->vcpu);
 		return true;
 	case LAPIC_INIT:
@@ -191,14 +192,14 @@ void lapic_set_intr(struct lapic *lapic, bool level)
 	if (!level || was)
 		return;
 	/* With LINT0 as a fixed interrupt the edge counts; with ExtINT the level is looked at. */
-	if ((READ_ONCE(*lapic_lvt(lapic, LAPIC_LVT_LINT0)) >> 8 & 7) != LAPIC_EXTINT)
+	if ((lapic_get(lapic, LAPIC_LVT_LINT0) >> 8 & 7) != LAPIC_EXTINT)
 		lapic_lvt_event(lapic, LAPIC_LVT_LINT0);
 	vcpu_kick(lapic->vcpu);
 }
 
 void lapic_lvt_event(struct lapic *lapic, enum lapic_reg reg)
 {
-	u32 lvt = READ_ONCE(*lapic_lvt(lapic, reg));
+	u32 lvt = lapic_get(lapic, reg);
 	enum lapic_mode mode = lvt >> 8 & 7;
 
 	if (lvt & LAPIC_LVT_MASKED)

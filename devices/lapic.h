@@ -2,12 +2,17 @@
 /*
  * The local APIC of one vCPU: xAPIC (MMIO) and x2APIC (MSRs), SDM 3 chapter 10.
  *
- * irr, tmr, errors, nmi and intr are set by any CPU, with atomics (tmr before irr). All the rest
+ * The registers are in a page of their own, laid out as the MMIO page: a CPU that virtualizes the APIC
+ * (SDM 3 chapter 30) works on the same page, and there is one truth. While the guest runs there, such a
+ * CPU changes TPR, PPR, IRR and ISR.
+ *
+ * IRR, TMR, errors, nmi and intr are set by any CPU, with atomics (TMR before IRR). All the rest
  * belongs to the vCPU's own CPU, or to whoever paused the guest.
  */
 #ifndef DEVICES_LAPIC_H
 #define DEVICES_LAPIC_H
 
+#include "compiler.h"
 #include "types.h"
 #include "vmm/device.h"
 #include "vmm/vtimer.h"
@@ -89,10 +94,36 @@ struct lapic {
 	struct device dev;
 	struct vcpu *vcpu;
 	struct vtimer timer;
-	struct lapic_state s;
-	u32 ppr;  /* follows from tpr and isr */
-	u32 intr; /* the PIC's INTR line */
+	u32 *page;             /* vcpu->apic_page: the registers, lapic_at() */
+	u64 apic_base;
+	u64 tsc_deadline;      /* these three as in struct lapic_state */
+	u64 timer_deadline_ns;
+	u32 errors;
+	u32 nmi;
+	u32 intr;              /* the PIC's INTR line */
 };
+
+/* Registers are 16 bytes apart (SDM 3 table 10-1). */
+static inline u32 *lapic_at(const struct lapic *lapic, u32 reg)
+{
+	return &lapic->page[reg * 4];
+}
+
+static inline u32 lapic_get(const struct lapic *lapic, u32 reg)
+{
+	return READ_ONCE(*lapic_at(lapic, reg));
+}
+
+static inline void lapic_put(struct lapic *lapic, u32 reg, u32 value)
+{
+	WRITE_ONCE(*lapic_at(lapic, reg), value);
+}
+
+/* IRR, ISR and TMR have a bit for each vector, in eight registers. */
+static inline u32 *lapic_map(const struct lapic *lapic, enum lapic_reg map, u32 vector)
+{
+	return lapic_at(lapic, map + vector / 32);
+}
 
 void lapic_init(struct lapic *lapic, struct vcpu *vcpu);
 /* The MMIO page: ctx is the vm; the accessing vCPU is vcpu_current(). */
@@ -100,22 +131,17 @@ void lapic_mmio(void *ctx, u64 offset, unsigned int size, bool write, u64 *value
 
 static inline bool lapic_hw_enabled(const struct lapic *lapic)
 {
-	return lapic->s.apic_base & APIC_BASE_EN;
+	return lapic->apic_base & APIC_BASE_EN;
 }
 
 static inline bool lapic_x2apic(const struct lapic *lapic)
 {
-	return lapic->s.apic_base & APIC_BASE_EXTD;
+	return lapic->apic_base & APIC_BASE_EXTD;
 }
 
 static inline bool lapic_sw_enabled(const struct lapic *lapic)
 {
-	return lapic_hw_enabled(lapic) && (lapic->s.svr & LAPIC_SVR_ENABLE);
-}
-
-static inline u32 *lapic_lvt(struct lapic *lapic, enum lapic_reg reg)
-{
-	return &lapic->s.lvt[reg - LAPIC_LVT_TIMER];
+	return lapic_hw_enabled(lapic) && (lapic_get(lapic, LAPIC_SVR) & LAPIC_SVR_ENABLE);
 }
 
 /* --- from any CPU --- */
@@ -129,6 +155,10 @@ bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool le
 void lapic_set_intr(struct lapic *lapic, bool level);
 
 /* --- on its own CPU --- */
+/* The highest vector in IRR, ISR or TMR, -1 if none. */
+int lapic_highest(const struct lapic *lapic, enum lapic_reg map);
+/* The processor priority: what is in service, or TPR. */
+u32 lapic_ppr(const struct lapic *lapic);
 /* The highest vector in IRR above PPR, -1 if none. */
 int lapic_pending(const struct lapic *lapic);
 /* Would INTR get through to the CPU (SDM 3 10.1: LINT0 as ExtINT, or the APIC is off)? */
@@ -149,6 +179,10 @@ void lapic_lvt_event(struct lapic *lapic, enum lapic_reg reg);
 /* --- lapic_state.c --- */
 /* All but IA32_APIC_BASE as after a reset. */
 void lapic_clear(struct lapic *lapic);
+/* The eight registers of IRR, ISR or TMR as four words. */
+void lapic_map_save(const struct lapic *lapic, enum lapic_reg map, u64 words[4]);
+/* IA32_APIC_BASE changes: the ID's and, in x2APIC mode, the LDR's form follow its mode. */
+void lapic_put_base(struct lapic *lapic, u64 value);
 
 /* --- lapic_timer.c --- */
 void lapic_timer_init(struct lapic *lapic);

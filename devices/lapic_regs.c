@@ -11,9 +11,6 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-/* Version 0x14 of an integrated APIC, 6 LVT entries, no EOI-broadcast suppression. */
-#define VERSION (0x14u | (LAPIC_LVTS - 1) << 16)
-
 enum { DEST_LOGICAL = BIT(11), ICR_LEVEL_ASSERT = BIT(14), ICR_TRIGGER_LEVEL = BIT(15) };
 enum icr_shorthand { ICR_DEST, ICR_SELF, ICR_ALL, ICR_OTHERS };
 #define ICR_BITS 0xccfffu /* without 12, delivery status, which always reads idle */
@@ -56,65 +53,41 @@ static u32 writable_bits(u32 reg)
 	}
 }
 
-static u32 map_word(const u64 map[4], u32 index)
+/* Read as they are, in both modes. */
+static bool is_plain(u32 reg)
 {
-	return (u32)(READ_ONCE(map[index / 2]) >> (index % 2 * 32));
+	switch (reg) {
+	case LAPIC_ID:
+	case LAPIC_VERSION:
+	case LAPIC_TPR:
+	case LAPIC_LDR:
+	case LAPIC_SVR:
+	case LAPIC_TIMER_INITIAL:
+	case LAPIC_TIMER_DIVIDE:
+		return true;
+	}
+	return (reg >= LAPIC_ISR && reg <= LAPIC_ESR) || (reg >= LAPIC_LVT_TIMER && reg <= LAPIC_LVT_ERROR);
 }
 
 int lapic_read(struct lapic *lapic, u32 reg, u64 *value)
 {
-	const struct lapic_state *s = &lapic->s;
 	bool x2apic = lapic_x2apic(lapic);
 
-	if (reg >= LAPIC_ISR && reg < LAPIC_TMR) {
-		*value = map_word(s->isr, reg - LAPIC_ISR);
-		return 0;
-	}
-	if (reg >= LAPIC_TMR && reg < LAPIC_IRR) {
-		*value = map_word(s->tmr, reg - LAPIC_TMR);
-		return 0;
-	}
-	if (reg >= LAPIC_IRR && reg < LAPIC_ESR) {
-		*value = map_word(s->irr, reg - LAPIC_IRR);
-		return 0;
-	}
-	if (reg >= LAPIC_LVT_TIMER && reg <= LAPIC_LVT_ERROR) {
-		*value = s->lvt[reg - LAPIC_LVT_TIMER];
+	if (is_plain(reg)) {
+		*value = lapic_get(lapic, reg);
 		return 0;
 	}
 	switch (reg) {
-	case LAPIC_ID:
-		*value = x2apic ? lapic->vcpu->index : (u64)lapic->vcpu->index << 24;
-		return 0;
-	case LAPIC_VERSION:
-		*value = VERSION;
-		return 0;
-	case LAPIC_TPR:
-		*value = s->tpr;
-		return 0;
 	case LAPIC_PPR:
-		*value = lapic->ppr;
-		return 0;
-	case LAPIC_LDR:
-		*value = s->ldr;
-		return 0;
-	case LAPIC_SVR:
-		*value = s->svr;
-		return 0;
-	case LAPIC_ESR:
-		*value = s->esr;
+		*value = lapic_ppr(lapic);
 		return 0;
 	case LAPIC_ICR:
-		*value = x2apic ? s->icr | (u64)s->icr_high << 32 : s->icr;
-		return 0;
-	case LAPIC_TIMER_INITIAL:
-		*value = s->timer_initial;
+		*value = lapic_get(lapic, reg);
+		if (x2apic)
+			*value |= (u64)lapic_get(lapic, LAPIC_ICR_HIGH) << 32;
 		return 0;
 	case LAPIC_TIMER_CURRENT:
 		*value = lapic_timer_count(lapic);
-		return 0;
-	case LAPIC_TIMER_DIVIDE:
-		*value = s->timer_divide;
 		return 0;
 	}
 	if (x2apic)
@@ -126,10 +99,8 @@ int lapic_read(struct lapic *lapic, u32 reg, u64 *value)
 		*value = 0;
 		return 0;
 	case LAPIC_DFR:
-		*value = s->dfr;
-		return 0;
 	case LAPIC_ICR_HIGH:
-		*value = s->icr_high;
+		*value = lapic_get(lapic, reg);
 		return 0;
 	}
 	return -E_INVAL;
@@ -137,11 +108,12 @@ int lapic_read(struct lapic *lapic, u32 reg, u64 *value)
 
 static void send_ipi(struct lapic *lapic)
 {
-	u32 icr = lapic->s.icr;
+	u32 icr = lapic_get(lapic, LAPIC_ICR);
+	u32 high = lapic_get(lapic, LAPIC_ICR_HIGH);
 	bool x2apic = lapic_x2apic(lapic);
 	enum icr_shorthand shorthand = icr >> 18 & 3;
 	struct irq_message message = {
-		.dest = x2apic ? lapic->s.icr_high : lapic->s.icr_high >> 24,
+		.dest = x2apic ? high : high >> 24,
 		.logical = icr & DEST_LOGICAL,
 		.vector = (u8)icr,
 		.mode = icr >> 8 & 7,
@@ -169,22 +141,22 @@ static void send_ipi(struct lapic *lapic)
 
 static void write_svr(struct lapic *lapic, u32 value)
 {
-	lapic->s.svr = value;
+	lapic_put(lapic, LAPIC_SVR, value);
 	if (value & LAPIC_SVR_ENABLE)
 		return;
 	/* SDM 3 10.4.7.2: all LVT entries are masked, and stay so. */
 	for (u32 i = 0; i < LAPIC_LVTS; i++)
-		lapic->s.lvt[i] |= LAPIC_LVT_MASKED;
+		*lapic_at(lapic, LAPIC_LVT_TIMER + i) |= LAPIC_LVT_MASKED;
 }
 
 static void write_lvt(struct lapic *lapic, u32 reg, u32 value)
 {
-	if (!(lapic->s.svr & LAPIC_SVR_ENABLE))
+	if (!(lapic_get(lapic, LAPIC_SVR) & LAPIC_SVR_ENABLE))
 		value |= LAPIC_LVT_MASKED;
 	if (reg == LAPIC_LVT_TIMER)
 		lapic_timer_set_lvt(lapic, value);
 	else
-		lapic->s.lvt[reg - LAPIC_LVT_TIMER] = value;
+		lapic_put(lapic, reg, value);
 	if (reg == LAPIC_LVT_LINT0 && READ_ONCE(lapic->intr) && (value >> 8 & 7) != LAPIC_EXTINT)
 		lapic_lvt_event(lapic, LAPIC_LVT_LINT0);
 }
@@ -201,10 +173,10 @@ static int write_common(struct lapic *lapic, u32 reg, u32 value)
 		return 0;
 	case LAPIC_ESR:
 		/* SDM 3 10.5.3: a write brings what happened since the last one into view. */
-		lapic->s.esr = atomic_swap(&lapic->s.errors, 0);
+		lapic_put(lapic, reg, atomic_swap(&lapic->errors, 0));
 		return 0;
 	case LAPIC_ICR:
-		lapic->s.icr = value;
+		lapic_put(lapic, reg, value);
 		send_ipi(lapic);
 		return 0;
 	case LAPIC_LVT_TIMER:
@@ -242,7 +214,7 @@ static int write_x2apic(struct lapic *lapic, u32 reg, u64 value)
 	case LAPIC_ICR_HIGH:
 		return -E_INVAL;
 	case LAPIC_ICR:
-		lapic->s.icr_high = (u32)(value >> 32);
+		lapic_put(lapic, LAPIC_ICR_HIGH, (u32)(value >> 32));
 		break;
 	case LAPIC_SELF_IPI:
 		if (value < 16)
@@ -260,13 +232,13 @@ static int write_xapic(struct lapic *lapic, u32 reg, u64 value)
 
 	switch (reg) {
 	case LAPIC_LDR:
-		lapic->s.ldr = bits;
+		lapic_put(lapic, reg, bits);
 		return 0;
 	case LAPIC_DFR:
-		lapic->s.dfr = bits | 0x0fffffff;
+		lapic_put(lapic, reg, bits | 0x0fffffff);
 		return 0;
 	case LAPIC_ICR_HIGH:
-		lapic->s.icr_high = bits;
+		lapic_put(lapic, reg, bits);
 		return 0;
 	}
 	return write_common(lapic, reg, bits);
@@ -319,7 +291,7 @@ void lapic_mmio(void *ctx, u64 offset, unsigned int size, bool write, u64 *value
 
 int lapic_set_base(struct lapic *lapic, u64 value)
 {
-	u64 old = lapic->s.apic_base;
+	u64 old = lapic->apic_base;
 	u64 old_mode = old & (APIC_BASE_EN | APIC_BASE_EXTD);
 	u64 mode = value & (APIC_BASE_EN | APIC_BASE_EXTD);
 
@@ -338,13 +310,9 @@ int lapic_set_base(struct lapic *lapic, u64 value)
 		lapic_timer_stop(lapic);
 		lapic_clear(lapic);
 	}
-	lapic->s.apic_base = BOARD_LAPIC_BASE | mode | (old & APIC_BASE_BSP);
+	lapic_put_base(lapic, BOARD_LAPIC_BASE | mode | (old & APIC_BASE_BSP));
+	if (mode != old_mode && (mode & APIC_BASE_EXTD))
+		lapic_put(lapic, LAPIC_ICR_HIGH, 0);
 	vcpu_look(lapic->vcpu);
-	if (mode != old_mode && (mode & APIC_BASE_EXTD)) {
-		u32 id = lapic->vcpu->index;
-
-		lapic->s.ldr = id >> 4 << 16 | 1u << (id & 15);
-		lapic->s.icr_high = 0;
-	}
 	return 0;
 }

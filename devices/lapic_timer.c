@@ -13,20 +13,21 @@ static_assert(LAPIC_TIMER_HZ == NS_PER_S, "a tick is a nanosecond");
 
 static u32 timer_lvt(const struct lapic *lapic)
 {
-	return lapic->s.lvt[0];
+	return lapic_get(lapic, LAPIC_LVT_TIMER);
 }
 
 /* Divide configuration: bits 0, 1 and 3; 0b111 means 1 (SDM 3 figure 10-10). */
 static unsigned int divide_shift(const struct lapic *lapic)
 {
-	u32 code = (lapic->s.timer_divide & 3) | (lapic->s.timer_divide >> 1 & 4);
+	u32 divide = lapic_get(lapic, LAPIC_TIMER_DIVIDE);
+	u32 code = (divide & 3) | (divide >> 1 & 4);
 
 	return (code + 1) & 7;
 }
 
 static u64 period_ns(const struct lapic *lapic)
 {
-	return (u64)lapic->s.timer_initial << divide_shift(lapic);
+	return (u64)lapic_get(lapic, LAPIC_TIMER_INITIAL) << divide_shift(lapic);
 }
 
 static void deadline_arm(struct lapic *lapic)
@@ -34,15 +35,15 @@ static void deadline_arm(struct lapic *lapic)
 	struct vm *vm = lapic->vcpu->vm;
 	u64 now = vcpu_tsc(lapic->vcpu);
 
-	if (lapic->s.tsc_deadline == 0) {
+	if (lapic->tsc_deadline == 0) {
 		vtimer_set(&lapic->timer, 0);
-	} else if (lapic->s.tsc_deadline <= now) {
+	} else if (lapic->tsc_deadline <= now) {
 		/* SDM 3 10.5.4.1: a time that has gone fires at once. */
-		lapic->s.tsc_deadline = 0;
+		lapic->tsc_deadline = 0;
 		vtimer_set(&lapic->timer, 0);
 		lapic_lvt_event(lapic, LAPIC_LVT_TIMER);
 	} else {
-		u64 wait = tsc_to_ns(lapic->s.tsc_deadline - now);
+		u64 wait = vm_tsc_to_ns(vm, lapic->tsc_deadline - now);
 
 		/* One more, for what both conversions rounded down: never early. */
 		vtimer_set(&lapic->timer, vm_time_ns(vm) + MIN(wait, CLOCK_NS_MAX) + 1);
@@ -51,7 +52,7 @@ static void deadline_arm(struct lapic *lapic)
 
 void lapic_timer_arm(struct lapic *lapic)
 {
-	u64 deadline = lapic->s.timer_deadline_ns;
+	u64 deadline = lapic->timer_deadline_ns;
 
 	if (timer_lvt(lapic) & LAPIC_LVT_DEADLINE) {
 		deadline_arm(lapic);
@@ -70,7 +71,7 @@ void lapic_timer_stop(struct lapic *lapic)
 static void fire(struct vtimer *timer, u64 now_ns)
 {
 	struct lapic *lapic = container_of(timer, struct lapic, timer);
-	u64 deadline = lapic->s.timer_deadline_ns;
+	u64 deadline = lapic->timer_deadline_ns;
 	u64 period = period_ns(lapic);
 
 	if (timer_lvt(lapic) & LAPIC_LVT_DEADLINE) {
@@ -82,10 +83,10 @@ static void fire(struct vtimer *timer, u64 now_ns)
 		/* Periods that were missed are gone, as they are for a CPU that had interrupts off. */
 		if (now_ns >= deadline)
 			deadline += ((now_ns - deadline) / period + 1) * period;
-		lapic->s.timer_deadline_ns = deadline;
+		lapic->timer_deadline_ns = deadline;
 		lapic_timer_arm(lapic);
 	} else {
-		lapic->s.timer_deadline_ns = 0;
+		lapic->timer_deadline_ns = 0;
 		vtimer_set(timer, 0);
 	}
 	lapic_lvt_event(lapic, LAPIC_LVT_TIMER);
@@ -99,7 +100,7 @@ void lapic_timer_init(struct lapic *lapic)
 u32 lapic_timer_count(const struct lapic *lapic)
 {
 	u64 now = vm_time_ns(lapic->vcpu->vm);
-	u64 deadline = lapic->s.timer_deadline_ns;
+	u64 deadline = lapic->timer_deadline_ns;
 	u64 period = period_ns(lapic);
 	u64 left;
 
@@ -111,14 +112,14 @@ u32 lapic_timer_count(const struct lapic *lapic)
 		left = period - (now - deadline) % period;
 	else
 		left = 0;
-	return (u32)MIN(DIV_UP(left, 1ull << divide_shift(lapic)), lapic->s.timer_initial);
+	return (u32)MIN(DIV_UP(left, 1ull << divide_shift(lapic)), lapic_get(lapic, LAPIC_TIMER_INITIAL));
 }
 
 static void start_count(struct lapic *lapic, u32 count)
 {
 	u64 now = vm_time_ns(lapic->vcpu->vm);
 
-	lapic->s.timer_deadline_ns = count ? now + ((u64)count << divide_shift(lapic)) : 0;
+	lapic->timer_deadline_ns = count ? now + ((u64)count << divide_shift(lapic)) : 0;
 	lapic_timer_arm(lapic);
 }
 
@@ -127,7 +128,7 @@ void lapic_timer_set_initial(struct lapic *lapic, u32 count)
 	/* SDM 3 10.5.4.1: in TSC-deadline mode writes to the initial count are ignored. */
 	if (timer_lvt(lapic) & LAPIC_LVT_DEADLINE)
 		return;
-	lapic->s.timer_initial = count;
+	lapic_put(lapic, LAPIC_TIMER_INITIAL, count);
 	start_count(lapic, count);
 }
 
@@ -135,8 +136,8 @@ void lapic_timer_set_divide(struct lapic *lapic, u32 divide)
 {
 	u32 left = lapic_timer_count(lapic);
 
-	lapic->s.timer_divide = divide;
-	if (lapic->s.timer_deadline_ns)
+	lapic_put(lapic, LAPIC_TIMER_DIVIDE, divide);
+	if (lapic->timer_deadline_ns)
 		start_count(lapic, left);
 }
 
@@ -146,10 +147,10 @@ void lapic_timer_set_lvt(struct lapic *lapic, u32 value)
 
 	/* SDM 3 10.5.4.1: a switch to or from TSC-deadline mode disarms the timer. */
 	if (changed & LAPIC_LVT_DEADLINE) {
-		lapic->s.tsc_deadline = 0;
-		lapic->s.timer_deadline_ns = 0;
+		lapic->tsc_deadline = 0;
+		lapic->timer_deadline_ns = 0;
 	}
-	lapic->s.lvt[0] = value;
+	lapic_put(lapic, LAPIC_LVT_TIMER, value);
 	if (changed & (LAPIC_LVT_DEADLINE | LAPIC_LVT_PERIODIC))
 		lapic_timer_arm(lapic);
 }
@@ -158,6 +159,6 @@ void lapic_timer_set_deadline(struct lapic *lapic, u64 tsc)
 {
 	if (!(timer_lvt(lapic) & LAPIC_LVT_DEADLINE))
 		return;
-	lapic->s.tsc_deadline = tsc;
+	lapic->tsc_deadline = tsc;
 	deadline_arm(lapic);
 }

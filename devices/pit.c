@@ -244,7 +244,8 @@ static int pit_check(struct device *dev, const void *state)
 	/* The gates of 0 and 1 are wired high, that of 2 to port 0x61. */
 	if (!s->channel[0].gate || !s->channel[1].gate || s->channel[2].gate != (s->speaker & SPEAKER_GATE))
 		return trace_error(-E_INVAL);
-	if ((s->speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || s->edge_awaited > 1 || !mem_is_zero(s->reserved, sizeof(s->reserved)))
+	if ((s->speaker & ~(SPEAKER_GATE | SPEAKER_DATA)) || s->edge_awaited > 1 ||
+	    !mem_is_zero(s->reserved, sizeof(s->reserved)))
 		return trace_error(-E_INVAL);
 	return 0;
 }

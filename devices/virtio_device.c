@@ -214,7 +214,8 @@ static void after_write(struct pci_function *function, u32 offset, u32 bytes)
 
 /* --- on the bus ------------------------------------------------------------------------------------------------ */
 
-static u8 add_capability(struct virtio_device *virtio, enum virtio_capability_type type, enum area area, u32 length, u32 extra)
+static u8 add_capability(struct virtio_device *virtio, enum virtio_capability_type type, enum area area, u32 length,
+			 u32 extra)
 {
 	struct pci_function *function = &virtio->pci;
 	u8 at = pci_function_add_capability(function, VIRTIO_CAPABILITY, VIRTIO_CAPABILITY_BYTES + extra);

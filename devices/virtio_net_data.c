@@ -37,7 +37,8 @@ static bool has(const struct virtio_net *net, u64 feature)
 /* --- from the guest -------------------------------------------------------------------------------------------- */
 
 /* What the driver says about the frame; -E_INVAL if it makes no sense. */
-static int header_to_frame(const struct virtio_net *net, const struct virtio_net_header *header, struct net_frame *frame)
+static int header_to_frame(const struct virtio_net *net, const struct virtio_net_header *header,
+			   struct net_frame *frame)
 {
 	if (header->flags & HEADER_NEEDS_CSUM) {
 		u32 end = (u32)header->csum_start + header->csum_offset + 2;
@@ -180,7 +181,8 @@ bool virtio_net_transmit(struct virtio_net *net)
 
 /* --- to the guest ---------------------------------------------------------------------------------------------- */
 
-static bool frame_to_header(const struct virtio_net *net, const struct net_frame *frame, struct virtio_net_header *header)
+static bool frame_to_header(const struct virtio_net *net, const struct net_frame *frame,
+			    struct virtio_net_header *header)
 {
 	*header = (struct virtio_net_header){ .buffers = 1 };
 	if (frame->flags & NET_CSUM_PARTIAL) {

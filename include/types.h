@@ -49,6 +49,7 @@ typedef u64 gpa_t; /* guest physical address */
 #define printf_like(f, a) __attribute__((format(printf, f, a)))
 #define unused __attribute__((unused))
 #define noinline __attribute__((noinline))
+#define no_stack_protector __attribute__((no_stack_protector))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

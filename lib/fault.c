@@ -4,7 +4,7 @@
  */
 #include "lib/fault.h"
 
-#ifdef GODWIT_DEBUG
+#if defined(GODWIT_DEBUG) || defined(GODWIT_MEASURE)
 
 #include "compiler.h"
 #include "errors.h"

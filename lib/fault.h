@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Named fault points, for tests: the code asks at a point, a test (or the console of a debug
- * build) arms it by name. Compiled out in release builds. Any CPU may ask; the service CPU arms.
+ * build) arms it by name. Compiled out in release builds, but not in the one that make bench
+ * measures. Any CPU may ask; the service CPU arms.
  */
 #ifndef LIB_FAULT_H
 #define LIB_FAULT_H
 
 #include "types.h"
 
-#ifdef GODWIT_DEBUG
+#if defined(GODWIT_DEBUG) || defined(GODWIT_MEASURE)
 
 #define FAULT_NAME_BYTES 32
 #define FAULT_FOREVER (~0ull)

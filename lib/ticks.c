@@ -32,3 +32,25 @@ u64 ticks_from_ns(u64 khz, u64 ns)
 
 	return ticks >> 64 ? ~0ull : (u64)ticks;
 }
+
+/* By hand in steps of 16 bits, as 128 bits can't be divided here. */
+u64 ticks_ratio(u64 khz, u64 by_khz, unsigned int bits)
+{
+	u64 ratio = khz / by_khz;
+	u64 rest = khz % by_khz;
+
+	while (bits) {
+		unsigned int step = MIN(bits, 16u);
+
+		rest <<= step;
+		ratio = ratio << step | rest / by_khz;
+		rest %= by_khz;
+		bits -= step;
+	}
+	return ratio;
+}
+
+u64 ticks_scaled(u64 ticks, u64 ratio, unsigned int bits)
+{
+	return (u64)((unsigned __int128)ticks * ratio >> bits);
+}

@@ -12,8 +12,10 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "migrate/beacons.h"
 #include "migrate/peers.h"
 #include "migrate/state.h"
+#include "migrate/verify.h"
 #include "mm/pages.h"
 #include "vmm/vm.h"
 
@@ -27,6 +29,7 @@ static struct {
 	hpa_t bitmap_block, area_block;
 	unsigned int bitmap_order, area_order;
 	struct state_parts parts;
+	struct verify verify;
 	u64 pages, zeros;
 	u64 page;      /* that the next byte belongs to */
 	u32 offset;    /* in it */
@@ -109,7 +112,9 @@ int arrival_begin(const struct hello *hello, char *why, size_t why_bytes)
 	/* Its clocks and devices stand still until it is ours. */
 	vm_pause(in.vm, VM_PAUSE_MIGRATE);
 	in.vm->epoch = hello->fixed.handover.epoch;
+	in.vm->attempt = hello->fixed.handover.attempt;
 	*in.vm->cpuid = hello->cpuid;
+	(void)vm_tsc_set_khz(in.vm, hello->fixed.tsc_khz);
 	in.handover = hello->fixed.handover;
 	error = state_devices_check(in.vm, hello->devices, hello->fixed.device_count, peers_host_name(), why,
 				    why_bytes);
@@ -200,6 +205,22 @@ int arrival_state(u16 type, const void *body, u32 bytes, char *why, size_t why_b
 	return state_add(&in.parts, type, body, bytes, why, why_bytes);
 }
 
+int arrival_verify(const struct wire_verify *verify, char *why, size_t why_bytes)
+{
+	if (!verify_available())
+		return say(-E_NOSYS, why, why_bytes, "%s can't verify memory: move it without --verify",
+			   peers_host_name());
+	if (in.verify.on)
+		return say(-E_PROTO, why, why_bytes, "two VERIFY records came");
+	verify_start(&in.verify, verify->key);
+	return 0;
+}
+
+u32 arrival_digests(struct wire_verified *body)
+{
+	return verify_whole(&in.verify, &in.vm->gmem) ? 0 : verify_next(&in.verify, &in.vm->gmem, body);
+}
+
 int arrival_prepare(const struct wire_end *end, char *why, size_t why_bytes)
 {
 	u64 pages = in.vm->gmem.pages;
@@ -227,7 +248,8 @@ const struct vm *arrival_commit(const struct wire_commit *commit, u64 since_hell
 	u64 away_ns = MIN(commit->paused_ns, since_hello_ns) + MIN(commit->one_way_ns, since_hello_ns);
 
 	owner_take(&in.handover);
-	vm_time_load(vm, time.time_ns + away_ns, time.tsc + ns_to_tsc(away_ns));
+	beacons_changed();
+	vm_time_load(vm, time.time_ns + away_ns, time.tsc + ticks_from_ns(vm_tsc_khz(vm), away_ns));
 	vm_publish(vm);
 	if (time.user_pause)
 		vm_pause(vm, VM_PAUSE_USER);

@@ -22,6 +22,10 @@ void arrival_bytes(const void *data, size_t bytes);
 int must_check arrival_zeros(const struct wire_zero *zero, char *why, size_t why_bytes);
 /* A record of state; its body stays in the area. */
 int must_check arrival_state(u16 type, const void *body, u32 bytes, char *why, size_t why_bytes);
+/* Digests of all memory are wanted, by this key. */
+int must_check arrival_verify(const struct wire_verify *verify, char *why, size_t why_bytes);
+/* After arrival_prepare(): the body of the next VERIFIED record, WIRE_VERIFIED_MAX bytes at most; 0: there is none. */
+u32 must_check arrival_digests(struct wire_verified *body);
 /* Is all there? Then loads it. */
 int must_check arrival_prepare(const struct wire_end *end, char *why, size_t why_bytes);
 /* It is ours: it runs, or stays paused by its user. since_hello_ns bounds what the source may say of the time. */

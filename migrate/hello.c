@@ -21,9 +21,12 @@
 #define HEADER sizeof(struct record_header)
 /* A guest's tables and device models, roughly; vm_create_incoming finds out exactly. */
 #define OVERHEAD_BYTES MIB(1)
+/* What lib/ticks.c can do with. */
+#define TSC_KHZ_MIN 1000
+#define TSC_KHZ_MAX 100000000
 
-int hello_build(struct stream *s, const struct vm *vm, const struct handover *handover, bool live, void *buffer,
-		size_t *bytes)
+int hello_build(struct stream *s, const struct vm *vm, const struct handover *handover,
+		enum wire_purpose purpose, void *buffer, size_t *bytes)
 {
 	struct wire_hello *hello = (struct wire_hello *)((u8 *)buffer + HEADER);
 	struct wire_device *devices = (struct wire_device *)(hello + 1);
@@ -43,8 +46,8 @@ int hello_build(struct stream *s, const struct vm *vm, const struct handover *ha
 	hello->handover = *handover;
 	hello->memory_bytes = vm->gmem.pages * PAGE_SIZE;
 	hello->xsave_bytes = vcpu_xsave_bytes();
-	hello->tsc_khz = (u32)tsc_khz();
-	hello->live = live;
+	hello->tsc_khz = vm->tsc_khz;
+	hello->purpose = purpose;
 	hello->device_count = state_devices(vm, devices, HELLO_DEVICES_MAX);
 	cpuid = (struct cpuid_policy *)(devices + hello->device_count);
 	*cpuid = *vm->cpuid;
@@ -120,7 +123,8 @@ int hello_parse(struct hello *hello, const void *body, u32 bytes, char *why, siz
 	if (fixed->device_count > HELLO_DEVICES_MAX || fixed->cpuid_bytes != sizeof(hello->cpuid) || sum != bytes)
 		return say(-E_PROTO, why, why_bytes, "the lengths in HELLO do not agree");
 	if (!text_ends(fixed->host, sizeof(fixed->host)) || !text_ends(fixed->extension, sizeof(fixed->extension)) ||
-	    fixed->live > 1)
+	    fixed->purpose > WIRE_CHECK || fixed->tsc_khz < TSC_KHZ_MIN || fixed->tsc_khz > TSC_KHZ_MAX ||
+	    !fixed->handover.attempt || !fixed->handover.epoch || fixed->handover.epoch >= EPOCH_MAX)
 		return say(-E_PROTO, why, why_bytes, "HELLO makes no sense");
 	stream_text(fixed->host, sizeof(fixed->host), fixed->host, strlen(fixed->host));
 	stream_text(fixed->extension, sizeof(fixed->extension), fixed->extension, strlen(fixed->extension));

@@ -17,8 +17,8 @@ struct vm;
 #define HELLO_DEVICES_MAX 64
 
 /* Source: the whole record at buffer (STREAM_HELLO_MAX bytes); its size. -E_RANGE: it does not fit. */
-int must_check hello_build(struct stream *s, const struct vm *vm, const struct handover *handover, bool live,
-			   void *buffer, size_t *bytes);
+int must_check hello_build(struct stream *s, const struct vm *vm, const struct handover *handover,
+			   enum wire_purpose purpose, void *buffer, size_t *bytes);
 
 /* Peer: a HELLO taken apart and found to make sense. */
 struct hello {

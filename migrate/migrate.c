@@ -8,11 +8,13 @@
 #include "errors.h"
 #include "lib/format.h"
 #include "lib/log.h"
+#include "migrate/beacons.h"
 #include "migrate/owner.h"
 #include "migrate/peers.h"
 #include "migrate/receive.h"
 #include "migrate/send.h"
 #include "migrate/session.h"
+#include "migrate/verify.h"
 
 void migrate_init(const struct migrate_config *config, const struct pipe_maker *network)
 {
@@ -31,6 +33,12 @@ int migrate_start(struct vm *vm, const char *peer, const struct migrate_options 
 
 	if (peers_find(peer, &found))
 		return say(-E_NOENT, why, why_bytes, "%s is no peer: add it to peers in godwit.cfg", peer);
+	if (!found.out)
+		return say(-E_REFUSED, why, why_bytes, "%s is not allowed to get guests: see peers in godwit.cfg", peer);
+	if (peers_missing(&found))
+		return say(-E_REFUSED, why, why_bytes, "%s", peers_missing(&found));
+	if (options->verify && !verify_available())
+		return say(-E_NOSYS, why, why_bytes, "this host can't verify memory: move it without --verify");
 	return send_start(vm, &found, options, why, why_bytes);
 }
 
@@ -60,18 +68,31 @@ bool migrate_poll(void)
 
 	more |= receive_poll();
 	more |= owner_poll();
+	more |= beacons_poll();
 	return more;
 }
 
 u64 migrate_next_deadline(void)
 {
-	u64 deadlines[] = { send_next_deadline(), receive_next_deadline(), owner_next_deadline() };
+	u64 deadlines[] = { send_next_deadline(), receive_next_deadline(), owner_next_deadline(),
+			    beacons_next_deadline() };
 	u64 next = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(deadlines); i++)
 		if (deadlines[i] && (next == 0 || deadlines[i] < next))
 			next = deadlines[i];
 	return next;
+}
+
+const char *migrate_format_epoch(char *buf, size_t size, u64 epoch)
+{
+	u32 forces = (u32)(epoch >> EPOCH_FORCE_SHIFT);
+
+	if (forces)
+		str_format(buf, size, "%u.%u", forces, (u32)epoch);
+	else
+		str_format(buf, size, "%u", (u32)epoch);
+	return buf;
 }
 
 int migrate_force_owner(struct vm *vm)

@@ -6,6 +6,7 @@
 #ifndef MIGRATE_MIGRATE_H
 #define MIGRATE_MIGRATE_H
 
+#include "migrate/forecast.h"
 #include "types.h"
 
 struct pipe_maker;
@@ -17,23 +18,43 @@ struct vm;
 struct migrate_peer {
 	char name[32];
 	u8 ip[4];
+	bool in, out; /* may guests come from it, go to it? */
 };
 
 struct migrate_config {
 	char host_name[32];
-	struct migrate_peer peers[MIGRATE_PEERS_MAX]; /* allowed both ways; localhost always is */
+	struct migrate_peer peers[MIGRATE_PEERS_MAX]; /* localhost always is one */
 	u32 peer_count;
 	u32 peer_timeout_s; /* a peer that is silent for so long in a move is gone; 0: the default, 10 */
 };
 
+#define MIGRATE_BANDWIDTH_MAX 10000u /* MB/s */
+
 struct migrate_options {
 	bool live;
+	bool check;          /* nothing is moved: would it fit, and what would it be like? */
 	u32 max_downtime_ms; /* 0: the default, 50 */
+	u32 max_total_s;     /* 0: no limit */
+	u32 bandwidth_mb_s;  /* 0: no limit; of a live move's pause there is none in any case */
+	/*
+	 * Where max_total_s is over or the guest writes too fast for max_downtime_ms: the move is given up and
+	 * the guest stays, instead of being paused however long the rest takes.
+	 */
+	bool cancel_on_timeout;
+	bool verify;         /* both copies of memory are compared before the hand-over */
 };
 
 enum migrate_step {
 	MIGRATE_IDLE, MIGRATE_CONNECT, MIGRATE_HELLO, MIGRATE_ROUNDS, MIGRATE_FINAL, MIGRATE_PREPARED,
 	MIGRATE_COMMIT, MIGRATE_DONE, MIGRATE_FAILED,
+	MIGRATE_CHECK, /* instead of what follows HELLO */
+};
+
+/* Of a check that found that the guest fits. */
+struct migrate_forecast {
+	struct forecast_input measured;
+	struct forecast live;    /* rounds is 0: this host can't move guests live */
+	struct forecast offline;
 };
 
 struct migrate_progress {
@@ -47,7 +68,13 @@ struct migrate_progress {
 	u64 bytes_per_s, dirty_pages_per_s;
 	u64 downtime_estimate_ns;
 	u64 total_ns, downtime_ns;   /* downtime: valid when done */
+	u32 throttled;               /* per cent of its time that the guest is (was, at last) kept from running */
+	const char *forced;          /* why it was paused for longer than was asked; NULL: it was not */
 	u64 memory_bytes;
+	bool check;                  /* it was only asked: then forecast is valid when done */
+	bool refused;                /* FAILED: by the peer, as why says */
+	struct migrate_forecast forecast;
+	u64 pages_verified, verify_ns; /* 0: was not asked for, or not there yet */
 	char why[320];               /* of a failure: what, and what to do */
 };
 
@@ -73,6 +100,16 @@ bool migrate_get_arrival(struct migrate_arrival *arrival);
 bool migrate_busy(const struct vm *vm);
 bool migrate_poll(void);
 u64 migrate_next_deadline(void);
+/*
+ * An epoch: how often the operator forced the guest (upper half), and how often it changed its host (lower
+ * half), so a force outdoes any number of moves of the other copy. What others say is below EPOCH_MAX, far
+ * from where it would wrap.
+ */
+#define EPOCH_FORCE_SHIFT 32
+#define EPOCH_MAX (1ull << 62)
+/* "3", or "1.3" after one unpause --force; into buf, which is also returned. */
+#define EPOCH_TEXT_BYTES 24
+const char *migrate_format_epoch(char *buf, size_t size, u64 epoch);
 /* unpause --force of a guest whose outcome is unknown: the operator decides. */
 int must_check migrate_force_owner(struct vm *vm);
 

@@ -11,7 +11,10 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "migrate/beacon.h"
+#include "migrate/beacons.h"
 #include "migrate/peers.h"
+#include "migrate/send.h"
 #include "vmm/vm.h"
 
 #define ASK_EVERY_NS (2 * NS_PER_S)
@@ -70,6 +73,13 @@ void owner_announce(const u8 uuid[16])
 {
 	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
 		if (!memcmp(vm->config.uuid, uuid, sizeof(vm->config.uuid)))
+			announce(vm);
+}
+
+void owner_link_is_back(void)
+{
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
+		if (!vm->paused)
 			announce(vm);
 }
 
@@ -136,6 +146,7 @@ void owner_unknown(struct vm *vm, const struct migrate_peer *peer, const struct 
 	vm_pause(vm, VM_PAUSE_OWNER);
 	vm_unpause(vm, VM_PAUSE_MIGRATE);
 	log_warn("%s stays paused: %s", vm->config.name, vm->why);
+	beacons_changed();
 }
 
 /* Here it runs on: nobody else has it. */
@@ -146,17 +157,37 @@ static void take_back(struct vm *vm, struct doubt *doubt)
 	vm->why[0] = 0;
 	vm_unpause(vm, VM_PAUSE_OWNER);
 	announce(vm);
+	beacons_changed();
+}
+
+/* Higher than all that was heard, and than what the peer of a doubt got, however often it was moved on since. */
+static u64 forced_epoch(const struct vm *vm)
+{
+	u64 epoch = MAX(vm->epoch, vm->rival_epoch);
+	u64 forces = (epoch >> EPOCH_FORCE_SHIFT) + 1;
+
+	return forces << EPOCH_FORCE_SHIFT | (u32)(epoch + 1);
 }
 
 int owner_force(struct vm *vm)
 {
+	char epoch[EPOCH_TEXT_BYTES];
+
 	if (!(vm->paused & VM_PAUSE_OWNER))
 		return -E_NOENT;
-	/* Higher than what the peer has, should it have it after all. */
-	vm->epoch++;
-	log_warn("%s runs here by the operator's word (epoch %lu)", vm->config.name, (unsigned long)vm->epoch);
+	vm->epoch = forced_epoch(vm);
+	vm->attempt = 0;
+	log_warn("%s runs here by the operator's word (epoch %s)", vm->config.name,
+		 migrate_format_epoch(epoch, sizeof(epoch), vm->epoch));
 	take_back(vm, doubt_of(vm));
 	return 0;
+}
+
+enum owner_state owner_state(const struct vm *vm)
+{
+	if (!(vm->paused & VM_PAUSE_OWNER))
+		return OWNER_RUNS;
+	return doubt_of(vm) ? OWNER_DOUBT : OWNER_YIELDED;
 }
 
 static void ask_later(struct doubt *doubt)
@@ -165,12 +196,19 @@ static void ask_later(struct doubt *doubt)
 	doubt->ask_ns = time_ns() + ASK_EVERY_NS;
 }
 
+/* It did arrive there. */
+static void give_up(struct doubt *doubt, struct vm *vm, const char *peer)
+{
+	log_info("%s runs on %s, as it says now; it is freed here", vm->config.name, peer);
+	forget(doubt);
+	vm_destroy(vm);
+	beacons_changed();
+}
+
 static void answered(struct doubt *doubt, struct vm *vm, const struct wire_status *status)
 {
 	if (status->owner == WIRE_TAKEN) {
-		log_info("%s runs on %s, as it says now; it is freed here", vm->config.name, doubt->peer.name);
-		forget(doubt);
-		vm_destroy(vm);
+		give_up(doubt, vm, doubt->peer.name);
 	} else if (status->owner != WIRE_UNKNOWN) {
 		/* No answer that this version knows: no word for it that the guest may run here. */
 		ask_later(doubt);
@@ -180,8 +218,8 @@ static void answered(struct doubt *doubt, struct vm *vm, const struct wire_statu
 	} else {
 		/* It may have run there until the peer was started anew: what was done then is lost either way. */
 		str_format(vm->why, sizeof(vm->why),
-			   "it was handed to %s, which was started anew since or forgot: 'unpause --force' goes on from "
-			   "the hand-over", doubt->peer.name);
+			   "it was handed to %s, which was started anew since or forgot: 'unpause --force' goes on "
+			   "from the hand-over", doubt->peer.name);
 		log_warn("%s stays paused: %s", vm->config.name, vm->why);
 		question_end();
 		doubt->ask_ns = 0;
@@ -268,4 +306,87 @@ u64 owner_next_deadline(void)
 		if (doubts[i].vm_id && doubts[i].ask_ns && (next == 0 || doubts[i].ask_ns < next))
 			next = doubts[i].ask_ns;
 	return next;
+}
+
+/* --- beacons ---------------------------------------------------------------------------------- */
+
+/* The other has the better claim, or one as good: better none runs than both. */
+static void yield_to(struct vm *vm, const char *peer, u64 epoch)
+{
+	char theirs[EPOCH_TEXT_BYTES], ours[EPOCH_TEXT_BYTES];
+
+	vm->rival_epoch = epoch;
+	vm_pause(vm, VM_PAUSE_OWNER);
+	migrate_format_epoch(theirs, sizeof(theirs), epoch);
+	migrate_format_epoch(ours, sizeof(ours), vm->epoch);
+	str_format(vm->why, sizeof(vm->why),
+		   "'destroy' this copy; or, if it is the right one, 'unpause --force' (that pauses the other): "
+		   "%s has it too, at epoch %s, %s epoch %s here", peer, theirs,
+		   epoch == vm->epoch ? "the same as" : "higher than", ours);
+	log_error("%s is paused: %s", vm->config.name, vm->why);
+	beacons_changed();
+}
+
+static void heard_of_running(struct vm *vm, const char *peer, const struct beacon_guest *guest)
+{
+	bool runs = guest->state == BEACON_RUNS || guest->state == BEACON_PAUSED;
+
+	/* On its way, COMMIT sent: it is paused, and the answer or the doubt decides. What has ended runs no more. */
+	if (send_committed(vm) || vm->state != VM_LIVE)
+		return;
+	if (guest->epoch > vm->epoch || (guest->epoch == vm->epoch && runs))
+		yield_to(vm, peer, guest->epoch);
+	else if (guest->state == BEACON_YIELDED && !vm->paused)
+		/* Switches may still send there what is for the guest: it ran there a moment ago. */
+		announce(vm);
+}
+
+static void heard_of_doubtful(struct vm *vm, const char *peer, const struct beacon_guest *guest)
+{
+	struct doubt *doubt = doubt_of(vm);
+	char epoch[EPOCH_TEXT_BYTES];
+
+	if (guest->attempt == doubt->handover.attempt) {
+		give_up(doubt, vm, peer);
+	} else if (guest->epoch > doubt->handover.epoch && guest->epoch > vm->rival_epoch) {
+		/* Most likely it was moved on from there; but who forced it may have been wrong. */
+		vm->rival_epoch = guest->epoch;
+		str_format(vm->why, sizeof(vm->why),
+			   "%s has it at the higher epoch %s: 'destroy' removes this copy, which was handed to %s; "
+			   "'unpause --force' takes it back as it was then", peer,
+			   migrate_format_epoch(epoch, sizeof(epoch), guest->epoch), doubt->peer.name);
+		log_warn("%s stays paused: %s", vm->config.name, vm->why);
+	}
+}
+
+static void heard_of(const char *peer, const struct beacon_guest *guest)
+{
+	struct vm *next;
+
+	for (struct vm *vm = vm_next(NULL); vm; vm = next) {
+		next = vm_next(vm);
+		if (memcmp(vm->config.uuid, guest->uuid, sizeof(guest->uuid)))
+			continue;
+		switch (owner_state(vm)) {
+		case OWNER_RUNS:
+			heard_of_running(vm, peer, guest);
+			break;
+		case OWNER_DOUBT:
+			heard_of_doubtful(vm, peer, guest);
+			break;
+		case OWNER_YIELDED:
+			vm->rival_epoch = MAX(vm->rival_epoch, guest->epoch);
+			break;
+		}
+	}
+}
+
+void owner_heard(const struct migrate_peer *peer, const struct beacon *beacon)
+{
+	/* The link to it works: questions need not wait. */
+	for (u32 i = 0; i < VMS_MAX; i++)
+		if (doubts[i].vm_id && doubts[i].ask_ns && !memcmp(doubts[i].peer.ip, peer->ip, sizeof(peer->ip)))
+			doubts[i].ask_ns = time_ns();
+	for (u32 i = 0; i < beacon->header.guest_count; i++)
+		heard_of(peer->name, &beacon->guests[i]);
 }

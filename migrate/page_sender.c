@@ -75,6 +75,17 @@ static void begin_record(struct page_sender *ps, struct stream *s, u64 first, u3
 	}
 }
 
+bool page_sender_finish(struct page_sender *ps, struct stream *s)
+{
+	while (stream_pump(s)) {
+		if (!ps->run_left)
+			return true;
+		stream_send(s, gmem_page(ps->gmem, ps->run_next++), PAGE_SIZE);
+		ps->run_left--;
+	}
+	return false;
+}
+
 enum pages_state page_sender_step(struct page_sender *ps, struct stream *s)
 {
 	u64 end = s->out_bytes + STEP_BYTES;
@@ -85,13 +96,8 @@ enum pages_state page_sender_step(struct page_sender *ps, struct stream *s)
 	for (;;) {
 		u64 page;
 
-		if (!stream_pump(s))
+		if (!page_sender_finish(ps, s))
 			return PAGES_BLOCKED;
-		if (ps->run_left) {
-			stream_send(s, gmem_page(ps->gmem, ps->run_next++), PAGE_SIZE);
-			ps->run_left--;
-			continue;
-		}
 		page = bitmap_next(ps->bitmap, ps->gmem->pages, ps->cursor);
 		if (page >= ps->gmem->pages)
 			return PAGES_DONE;

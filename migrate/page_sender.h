@@ -27,6 +27,8 @@ struct page_sender {
 void page_sender_init(struct page_sender *ps, const struct gmem *gmem, u64 *bitmap);
 /* The bitmap was filled again. */
 void page_sender_restart(struct page_sender *ps, u64 set);
+/* What was begun is sent to its end, and no more; false: the pipe has no room for that yet. */
+bool page_sender_finish(struct page_sender *ps, struct stream *s);
 enum pages_state page_sender_step(struct page_sender *ps, struct stream *s);
 
 #endif

@@ -7,6 +7,8 @@
 
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
+#include "lib/fault.h"
+#include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/local_pipe.h"
 
@@ -60,6 +62,7 @@ static void local_peer(struct migrate_peer *peer)
 	memset(peer, 0, sizeof(*peer));
 	str_copy(peer->name, sizeof(peer->name), peers.host_name);
 	memcpy(peer->ip, loopback, sizeof(loopback));
+	peer->in = peer->out = true;
 }
 
 int peers_find(const char *text, struct migrate_peer *peer)
@@ -96,11 +99,39 @@ int peers_allowed(const u8 ip[4], struct migrate_peer *peer)
 	return -E_REFUSED;
 }
 
+const struct migrate_peer *peers_get(u32 index)
+{
+	return index < peers.peer_count ? &peers.peers[index] : NULL;
+}
+
+const char *peers_missing(const struct migrate_peer *peer)
+{
+	return !is_local(peer->ip) && maker->missing ? maker->missing() : NULL;
+}
+
+/* Between localhost's two rings there is nobody to hide anything from. (The fault point: bench compares.) */
+static int secure(const struct migrate_peer *peer, bool server, struct pipe **pipe)
+{
+	if (is_local(peer->ip) || !maker->secure || fault_hit("peers.plain"))
+		return 0;
+	return maker->secure(*pipe, peer->name, server, pipe);
+}
+
 int peers_connect(const struct migrate_peer *peer, struct pipe **pipe)
 {
+	int error;
+
 	if (is_local(peer->ip))
 		return local_pipe_connect(pipe);
-	return maker->connect(peer->ip, MIGRATE_PORT, pipe);
+	if (peers_missing(peer))
+		return trace_error(-E_REFUSED);
+	error = maker->connect(peer->ip, MIGRATE_PORT, pipe);
+	return error ? error : secure(peer, false, pipe);
+}
+
+int peers_secure(const struct migrate_peer *peer, struct pipe **pipe)
+{
+	return secure(peer, true, pipe);
 }
 
 int peers_listen(pipe_accept_fn accept)

@@ -19,8 +19,14 @@ u64 peers_silence_ns(void);
 int must_check peers_find(const char *text, struct migrate_peer *peer);
 /* Who has this address; -E_REFUSED: nobody that is allowed. */
 int must_check peers_allowed(const u8 ip[4], struct migrate_peer *peer);
+/* NULL, or why no pipe to it can be made at all, and what to do. */
+const char *peers_missing(const struct migrate_peer *peer);
+/* The index-th of godwit.cfg; NULL past the last. */
+const struct migrate_peer *peers_get(u32 index);
 /* A pipe to this peer (status() is -E_AGAIN until it is open), or to ourselves. */
 int must_check peers_connect(const struct migrate_peer *peer, struct pipe **pipe);
+/* Over a pipe that this peer has made: the one to use. On an error the pipe is closed. */
+int must_check peers_secure(const struct migrate_peer *peer, struct pipe **pipe);
 /* For pipes that come in, from peers or from ourselves. -E_IO: there is no network. */
 int must_check peers_listen(pipe_accept_fn accept);
 

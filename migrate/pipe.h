@@ -25,6 +25,7 @@ struct pipe_ops {
 struct pipe {
 	const struct pipe_ops *ops;
 	char peer[48]; /* for messages: "10.0.0.2:8002" */
+	const char *why; /* after an error: more than its number says; NULL: nothing */
 };
 
 /* Gets each new connection's pipe and the peer's address, and owns the pipe; false refuses it. */
@@ -35,6 +36,14 @@ struct pipe_maker {
 	/* Starts connecting: status() is -E_AGAIN until it is open. -E_NOMEM; -E_IO: there is no network. */
 	int (*connect)(const u8 ip[4], u16 port, struct pipe **pipe);
 	int (*listen)(u16 port, pipe_accept_fn accept);
+	/*
+	 * Over a pipe of these, which it owns from then on (closed if this fails): one that is
+	 * encrypted, to the host of this name and to no other. server: that host has connected.
+	 * status() is -E_AGAIN until both have proved who they are.
+	 */
+	int (*secure)(struct pipe *plain, const char *peer, bool server, struct pipe **pipe);
+	/* NULL, or why secure() can't be done at all (keys are missing), and what to do. */
+	const char *(*missing)(void);
 };
 
 #endif

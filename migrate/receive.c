@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connections from other hosts, as the state machine at the head of docs/migration-stream.md:
- * FIRST -> (HELLO) MEMORY -> (END) PREPARED -> (COMMIT) RUNNING, or -> LINGER after a refusal or an
+ * FIRST -> (HELLO) MEMORY or CHECK -> (END) PREPARED -> (COMMIT) RUNNING, or -> LINGER after a refusal or an
  * abort. Whatever breaks before COMMIT drops the arriving guest and all that it took. Nothing of the
  * wire is believed. Driven by migrate_poll() on the service CPU.
  */
@@ -18,7 +18,9 @@
 #include "migrate/session.h"
 #include "mm/pages.h"
 
-#define SESSIONS_MAX 4
+#define SESSIONS_MAX 6
+#define UNPROVED_MAX 2            /* of an address */
+#define CHECK_NS (30 * NS_PER_S)  /* a check measures the link for a second */
 #define LINGER_NS (3 * NS_PER_S)  /* to let the peer read why */
 #define STEP_BYTES KIB(256)       /* of one call */
 
@@ -26,7 +28,7 @@ static struct session sessions[SESSIONS_MAX];
 
 /* --- every call ------------------------------------------------------------------------------- */
 
-/* True if bytes of pages were there. */
+/* True if bytes of pages, or that mean nothing, were there. */
 static bool bulk(struct session *s)
 {
 	const void *data;
@@ -34,14 +36,18 @@ static bool bulk(struct session *s)
 
 	if (bytes == 0)
 		return false;
-	arrival_bytes(data, bytes);
+	if (s->state == SESSION_MEMORY)
+		arrival_bytes(data, bytes);
+	else
+		memcpy(s->stream.body, data, MIN(bytes, s->stream.body_bytes)); /* a PROBE: as much work, for nothing */
 	stream_bulk_done(&s->stream, bytes);
 	return true;
 }
 
 static bool held(const struct session *s)
 {
-	if (!stream_idle(&s->stream))
+	/* (The digests are many, and an ABORT must not wait behind them.) */
+	if (!stream_idle(&s->stream) && !s->verifying)
 		return true;
 	return (s->state == SESSION_FIRST && fault_hold("recv.hello")) ||
 	       (s->state == SESSION_MEMORY && fault_hold("recv.memory")) ||
@@ -103,6 +109,8 @@ static void watch_silence(struct session *s)
 	u64 now = time_ns();
 	char why[48];
 
+	if (s->state == SESSION_CHECK && now - s->hello_ns >= CHECK_NS)
+		session_turn_down(s, RECORD_ABORT, -E_TIMEOUT, "no check takes so long");
 	if (mark != s->moved_mark) {
 		s->moved_mark = mark;
 		s->moved_ns = now;
@@ -128,6 +136,8 @@ static bool session_poll(struct session *s)
 	stream_pump(&s->stream);
 	if (s->state <= SESSION_PREPARED)
 		more = read_records(s);
+	if (s->state == SESSION_MEMORY && s->verifying)
+		session_verify(s);
 	if (s->state == SESSION_RUNNING || s->state == SESSION_LINGER)
 		wait_for_end(s);
 	if (s->state != SESSION_FREE)
@@ -164,6 +174,16 @@ u64 receive_next_deadline(void)
 
 /* --- new connections -------------------------------------------------------------------------- */
 
+/* Connections from there that have not shown yet what they are for: whoever has that address gets no more than his share. */
+static u32 unproved(const struct migrate_peer *peer)
+{
+	u32 count = 0;
+
+	for (u32 i = 0; i < SESSIONS_MAX; i++)
+		count += sessions[i].state == SESSION_FIRST && !memcmp(sessions[i].peer.ip, peer->ip, sizeof(peer->ip));
+	return count;
+}
+
 static bool accept_pipe(struct pipe *pipe, const u8 ip[4])
 {
 	struct migrate_peer peer;
@@ -174,17 +194,29 @@ static bool accept_pipe(struct pipe *pipe, const u8 ip[4])
 			 ip[0], ip[1], ip[2], ip[3]);
 		return false;
 	}
+	if (!peer.in || peers_missing(&peer)) {
+		log_warn("migration: a connection from %s: closed: %s", peer.name,
+			 peer.in ? peers_missing(&peer) : "godwit.cfg's peers let no guests in from there");
+		return false;
+	}
 	for (u32 i = 0; i < SESSIONS_MAX && !s; i++)
 		if (sessions[i].state == SESSION_FREE)
 			s = &sessions[i];
+	if (s && unproved(&peer) >= UNPROVED_MAX)
+		s = NULL;
 	if (!s) {
-		log_warn("migration: a connection from %s, but %u are open: closed", peer.name, SESSIONS_MAX);
+		log_warn("migration: a connection from %s, but as many as can be are open: closed", peer.name);
 		return false;
 	}
 	memset(s, 0, sizeof(*s));
 	s->body_block = pages_alloc(pages_order(SESSION_BODY_BYTES));
 	if (s->body_block == HPA_NONE) {
 		log_warn("migration: a connection from %s, but no memory is left for it: closed", peer.name);
+		return false;
+	}
+	if (peers_secure(&peer, &pipe)) {
+		pages_free(s->body_block, pages_order(SESSION_BODY_BYTES));
+		memset(s, 0, sizeof(*s));
 		return false;
 	}
 	s->state = SESSION_FIRST;

@@ -8,6 +8,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
+#include "lib/fault.h"
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
@@ -31,6 +32,12 @@ const struct record_rule session_first_rules[] = {
 	{ 0, 0, 0 },
 };
 
+static const struct record_rule check_rules[] = {
+	{ RECORD_PROBE, sizeof(struct wire_probe), sizeof(struct wire_probe) + STREAM_PROBE_MAX },
+	{ RECORD_ABORT, sizeof(struct wire_reason), WIRE_REASON_MAX },
+	{ 0, 0, 0 },
+};
+
 static const struct record_rule memory_rules[] = {
 	{ RECORD_PAGE, sizeof(struct wire_page) + PAGE_SIZE, sizeof(struct wire_page) + STREAM_PAGES_MAX * PAGE_SIZE },
 	{ RECORD_ZERO, sizeof(struct wire_zero), sizeof(struct wire_zero) },
@@ -38,7 +45,13 @@ static const struct record_rule memory_rules[] = {
 	{ RECORD_VCPU, sizeof(struct wire_vcpu), KIB(64) },
 	{ RECORD_DEVICE, sizeof(struct wire_device), KIB(256) },
 	{ RECORD_CONSOLE, sizeof(struct wire_console), KIB(128) },
+	{ RECORD_VERIFY, sizeof(struct wire_verify), sizeof(struct wire_verify) },
 	{ RECORD_END, sizeof(struct wire_end), sizeof(struct wire_end) },
+	{ RECORD_ABORT, sizeof(struct wire_reason), WIRE_REASON_MAX },
+	{ 0, 0, 0 },
+};
+
+static const struct record_rule verifying_rules[] = {
 	{ RECORD_ABORT, sizeof(struct wire_reason), WIRE_REASON_MAX },
 	{ 0, 0, 0 },
 };
@@ -93,7 +106,7 @@ void session_turn_down(struct session *s, u16 type, int error, const char *why)
 	drop_arrival(s);
 	s->state = SESSION_LINGER;
 	s->linger_ns = time_ns();
-	/* An answer still in the way would be PREPARED: the connection's end says what ABORT would. */
+	/* An answer still in the way would be PREPARED or digests: the connection's end says what ABORT would. */
 	if (!stream_idle(&s->stream))
 		return;
 	stream_send(&s->stream, s->record, record_seal_reason(&s->stream, s->record, type, error, why));
@@ -101,13 +114,34 @@ void session_turn_down(struct session *s, u16 type, int error, const char *why)
 
 /* --- records ---------------------------------------------------------------------------------- */
 
+/* The guest that was just made here comes. */
+static void arrives(struct session *s)
+{
+	u32 bytes;
+	void *area = arrival_area(&bytes);
+
+	arriving = s;
+	s->state = SESSION_MEMORY;
+	s->stream.rules = memory_rules;
+	s->stream.body = area;
+	s->stream.body_bytes = bytes;
+	log_info("%s is arriving from %s", arrival_name(), s->peer.name);
+}
+
+/* It could be made: that was the question, and nothing of it stays. */
+static void only_checked(struct session *s)
+{
+	log_info("%s would fit here, says the check that %s asked for", arrival_name(), s->peer.name);
+	arrival_drop();
+	s->state = SESSION_CHECK;
+	s->stream.rules = check_rules;
+}
+
 static void first_hello(struct session *s)
 {
 	struct wire_accept *accept = (struct wire_accept *)(s->record + HEADER);
 	const struct handover *handover = &hello.fixed.handover;
 	char why[STREAM_TEXT_MAX + 1];
-	void *area;
-	u32 bytes;
 	int error;
 
 	s->hello_ns = time_ns();
@@ -129,19 +163,15 @@ static void first_hello(struct session *s)
 		session_turn_down(s, error == -E_PROTO ? RECORD_ABORT : RECORD_REFUSE, error, why);
 		return;
 	}
-	arriving = s;
-	s->source_khz = hello.fixed.tsc_khz;
-	s->state = SESSION_MEMORY;
-	s->stream.rules = memory_rules;
-	area = arrival_area(&bytes);
-	s->stream.body = area;
-	s->stream.body_bytes = bytes;
+	if (hello.fixed.purpose == WIRE_CHECK)
+		only_checked(s);
+	else
+		arrives(s);
 	memset(accept, 0, sizeof(*accept));
 	str_copy(accept->host, sizeof(accept->host), peers_host_name());
 	accept->boot_id = peers_boot_id();
 	accept->held_ns = time_ns() - s->hello_ns;
 	answer(s, RECORD_ACCEPT, sizeof(*accept));
-	log_info("%s is arriving from %s", arrival_name(), s->peer.name);
 }
 
 /* What became of a hand-over whose answer was lost? Once said to be unknown, it never comes true. */
@@ -177,24 +207,45 @@ static void prepare(struct session *s)
 		session_turn_down(s, RECORD_ABORT, error, why);
 		return;
 	}
+	s->verifying = true;
+	s->stream.rules = verifying_rules;
+	session_verify(s);
+}
+
+void session_verify(struct session *s)
+{
+	u32 bytes;
+
+	if (!stream_idle(&s->stream) || fault_hold("recv.verify"))
+		return;
+	bytes = arrival_digests((struct wire_verified *)(s->record + HEADER));
+	if (bytes) {
+		answer(s, RECORD_VERIFIED, bytes);
+		return;
+	}
+	s->verifying = false;
 	s->state = SESSION_PREPARED;
 	s->stream.rules = prepared_rules;
 	answer(s, RECORD_PREPARED, 0);
 }
 
 /* It runs on without these; who looks after it should know before it restarts or tells the time. */
-static void warn_of_host(const struct vm *vm, u32 source_khz)
+static void warn_of_host(const struct vm *vm)
 {
 	const char *files[] = { vm->config.kernel, vm->config.ramdisk };
 	u64 khz = tsc_khz();
-	u64 off = khz > source_khz ? khz - source_khz : source_khz - khz;
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		if (files[i][0] && !files_find(files[i]))
 			log_warn("%s can't restart here: there is no file %s on this host", vm->config.name, files[i]);
-	if (off > khz / 100)
-		log_warn("%s: the TSC has %lu MHz here, %u MHz where it came from: only its paravirtual clock stays right",
-			 vm->config.name, (unsigned long)(khz / 1000), source_khz / 1000);
+	if (vm->tsc_ratio)
+		log_info("%s: its TSC keeps %u.%03u MHz, this host's has %lu.%03lu", vm->config.name,
+			 vm->tsc_khz / 1000, vm->tsc_khz % 1000, (unsigned long)(khz / 1000),
+			 (unsigned long)(khz % 1000));
+	else if (tsc_khz_differ(vm->tsc_khz, khz))
+		log_warn("%s: its TSC had %u.%03u MHz and has %lu.%03lu MHz here, as this CPU can't scale it: only its "
+			 "paravirtual clock stays right", vm->config.name, vm->tsc_khz / 1000, vm->tsc_khz % 1000,
+			 (unsigned long)(khz / 1000), (unsigned long)(khz % 1000));
 }
 
 static void commit(struct session *s)
@@ -212,7 +263,7 @@ static void commit(struct session *s)
 	answer(s, RECORD_RUNNING, sizeof(*running));
 	log_info("%s has arrived from %s and %s here", vm->config.name, s->peer.name,
 		 vm->paused ? "is paused" : "runs");
-	warn_of_host(vm, s->source_khz);
+	warn_of_host(vm);
 }
 
 static void aborted(struct session *s)
@@ -220,7 +271,8 @@ static void aborted(struct session *s)
 	char text[STREAM_TEXT_MAX + 1];
 
 	stream_reason(&s->stream, text, sizeof(text));
-	log_info("%s does not come from %s: %s", arrival_name(), s->peer.name, text);
+	if (arriving == s)
+		log_info("%s does not come from %s: %s", arrival_name(), s->peer.name, text);
 	session_hang_up(s, false);
 }
 
@@ -236,6 +288,8 @@ static void memory_record(struct session *s)
 		error = arrival_pages(body, length, why, sizeof(why));
 	} else if (type == RECORD_ZERO) {
 		error = arrival_zeros(body, why, sizeof(why));
+	} else if (type == RECORD_VERIFY) {
+		error = arrival_verify(body, why, sizeof(why));
 	} else {
 		error = arrival_state(type, body, length, why, sizeof(why));
 		stream_keep(&s->stream);
@@ -258,6 +312,8 @@ void session_record(struct session *s)
 		prepare(s);
 	else if (type == RECORD_COMMIT)
 		commit(s);
-	else
+	else if (type != RECORD_PROBE)
 		memory_record(s);
+	else if (s->stream.header.length % STREAM_ALIGN)
+		session_turn_down(s, RECORD_ABORT, -E_PROTO, "a PROBE record has a part of a word");
 }

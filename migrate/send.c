@@ -18,14 +18,8 @@
 #include "migrate/peers.h"
 #include "migrate/sender.h"
 #include "migrate/state.h"
-#include "mm/pages.h"
 #include "vmm/vm.h"
 
-#define DOWNTIME_DEFAULT_MS 50
-/* Saving and loading the state, starting the vCPUs; the round trips come on top. */
-#define FIXED_NS (3 * NS_PER_MS)
-/* So little underway is as good as nothing: the peer may delay its last acknowledgement. */
-#define DRAINED_BYTES KIB(32)
 #define RATE_EVERY_NS (200 * NS_PER_MS)
 #define HEADER sizeof(struct record_header)
 
@@ -36,7 +30,7 @@ static bool active(void)
 	return sender_active(&out);
 }
 
-static void enter(struct sender *s, enum migrate_step step)
+void sender_enter(struct sender *s, enum migrate_step step)
 {
 	s->step = step;
 	s->step_ns = time_ns();
@@ -44,101 +38,30 @@ static void enter(struct sender *s, enum migrate_step step)
 	s->progress.step = step;
 }
 
-/* --- start ------------------------------------------------------------------------------------ */
-
-static int take_buffers(struct sender *s, const struct vm *vm)
-{
-	u32 state_bytes = MAX(state_bytes_max(vm), (u32)STREAM_HELLO_MAX);
-
-	s->bitmap_order = pages_order(BITMAP_WORDS(vm->gmem.pages) * sizeof(u64));
-	s->state_order = pages_order(state_bytes);
-	s->bitmap_block = pages_alloc(s->bitmap_order);
-	if (s->bitmap_block == HPA_NONE)
-		return -E_NOMEM;
-	s->bitmap = page_ptr(s->bitmap_block);
-	s->state_block = pages_alloc(s->state_order);
-	if (s->state_block == HPA_NONE) {
-		sender_free(s);
-		return -E_NOMEM;
-	}
-	s->state = page_ptr(s->state_block);
-	s->state_bytes = state_bytes;
-	return 0;
-}
-
-static void first_progress(struct sender *s, const struct vm *vm)
-{
-	struct migrate_progress *p = &s->progress;
-
-	str_copy(p->guest, sizeof(p->guest), vm->config.name);
-	str_copy(p->peer, sizeof(p->peer), s->peer.name);
-	p->live = s->live;
-	p->pages_total = vm->gmem.pages;
-	p->memory_bytes = vm->gmem.pages * PAGE_SIZE;
-}
-
 int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migrate_options *options, char *why,
 	       size_t why_bytes)
 {
-	struct sender *s = &out;
-	u32 max_downtime_ms = options->max_downtime_ms ? options->max_downtime_ms : DOWNTIME_DEFAULT_MS;
-	struct pipe *pipe;
-	int error;
-
 	if (active())
 		return say(-E_BUSY, why, why_bytes,
 			   "%s is on its way to %s; one at a time ('migrate --cancel' stops it)",
 			   out.vm->config.name, out.peer.name);
-	if (vm->state != VM_LIVE || vm->want)
-		return say(-E_INVAL, why, why_bytes, "%s does not run", vm->config.name);
-	if (vm->paused & VM_PAUSE_OWNER)
-		return say(-E_BUSY, why, why_bytes, "%s is in doubt: %s", vm->config.name, vm->why);
-	if (options->live && !vm->gmem.dirty->collect)
-		return say(-E_NOSYS, why, why_bytes,
-			   "nothing on this host tells which memory %s writes to while it runs (see 'info'): move it "
-			   "offline, by 'migrate %s %s'", vm->config.name, vm->config.name, peer->name);
-	if (vm->gmem.logging)
-		return say(-E_BUSY, why, why_bytes, "what %s writes is logged already ('dirty stop %s')",
-			   vm->config.name, vm->config.name);
-	memset(s, 0, sizeof(*s));
-	if (take_buffers(s, vm))
-		return say(-E_NOMEM, why, why_bytes, "no memory left for the migration's own tables");
-	error = peers_connect(peer, &pipe);
-	if (error) {
-		sender_free(s);
-		return say(-E_IO, why, why_bytes, "no way to %s (%s): see 'net'", peer->name, error_name(error));
-	}
-	s->vm = vm;
-	s->peer = *peer;
-	s->live = options->live;
-	vm->epoch++;
-	memcpy(s->handover.uuid, vm->config.uuid, sizeof(s->handover.uuid));
-	s->handover.epoch = vm->epoch;
-	s->handover.attempt = random_u64();
-	stream_init(&s->stream, pipe, sender_answer_rules, s->body, sizeof(s->body));
-	rounds_init(&s->rounds, max_downtime_ms * NS_PER_MS, FIXED_NS, state_bytes_max(vm), vm->gmem.pages);
-	page_sender_init(&s->pages, &vm->gmem, s->bitmap);
-	s->start_ns = time_ns();
-	s->rate_ns = s->start_ns;
-	first_progress(s, vm);
-	vm_hold(vm);
-	enter(s, MIGRATE_CONNECT);
-	return 0;
+	return sender_start(&out, vm, peer, options, why, why_bytes);
 }
 
 /* --- the states ------------------------------------------------------------------------------- */
 
 static bool do_connect(struct sender *s)
 {
+	enum wire_purpose purpose = s->check.only ? WIRE_CHECK : s->live ? WIRE_LIVE : WIRE_OFFLINE;
 	size_t bytes;
 
 	if (fault_hold("send.connect") || s->stream.pipe->ops->status(s->stream.pipe))
 		return false;
-	if (hello_build(&s->stream, s->vm, &s->handover, s->live, s->state, &bytes)) {
+	if (hello_build(&s->stream, s->vm, &s->handover, purpose, s->state, &bytes)) {
 		sender_fail(s, false, "its configuration is too long to be sent");
 		return false;
 	}
-	enter(s, MIGRATE_HELLO);
+	sender_enter(s, MIGRATE_HELLO);
 	stream_send(&s->stream, s->state, bytes);
 	return true;
 }
@@ -150,7 +73,7 @@ static void set_all(struct sender *s)
 	page_sender_restart(&s->pages, s->vm->gmem.pages);
 }
 
-static void begin_round(struct sender *s)
+void sender_begin_round(struct sender *s)
 {
 	s->round_ns = time_ns();
 	s->round_bytes = s->stream.out_bytes;
@@ -158,22 +81,23 @@ static void begin_round(struct sender *s)
 }
 
 /* The guest stops here, and its state is taken; from now on every microsecond counts. */
-static void pause_guest(struct sender *s)
+void sender_pause(struct sender *s)
 {
 	s->pause_ns = time_ns();
 	vm_pause(s->vm, VM_PAUSE_MIGRATE);
 	s->paused = true;
+	s->send_at_ns = 0;
 	s->progress.downtime_estimate_ns = s->rounds.estimate_ns;
-	enter(s, MIGRATE_FINAL);
-	begin_round(s);
+	sender_enter(s, MIGRATE_FINAL);
+	sender_begin_round(s);
 	if (s->live)
 		page_sender_restart(&s->pages, s->pages.left);
 }
 
-static void set_delay(struct sender *s, u64 one_way_ns)
+void sender_set_delay(struct sender *s, u64 one_way_ns)
 {
 	s->one_way_ns = one_way_ns;
-	s->rounds.fixed_ns = FIXED_NS + 4 * one_way_ns;
+	s->rounds.fixed_ns = SENDER_FIXED_NS + 4 * one_way_ns;
 }
 
 void sender_accepted(struct sender *s, const struct wire_accept *accept)
@@ -186,9 +110,13 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 		return;
 	}
 	s->boot_id = accept->boot_id;
-	set_delay(s, (round_trip - MIN(accept->held_ns, round_trip)) / 2);
+	sender_set_delay(s, (round_trip - MIN(accept->held_ns, round_trip)) / 2);
 	log_debug("%s accepts %s: %lu us there and back, %lu us of work there", s->peer.name, s->vm->config.name,
 		  (unsigned long)(2 * s->one_way_ns / NS_PER_US), (unsigned long)(accept->held_ns / NS_PER_US));
+	if (s->check.only) {
+		send_check_begin(s);
+		return;
+	}
 	if (s->live && vm_dirty_start(s->vm)) {
 		sender_fail(s, false,
 			    "no memory left to track what it writes; 'migrate' without --live needs none");
@@ -198,61 +126,18 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 	s->collect_ns = time_ns();
 	set_all(s);
 	if (!s->live) {
-		pause_guest(s);
+		sender_pause(s);
 		return;
 	}
-	enter(s, MIGRATE_ROUNDS);
-	begin_round(s);
+	sender_enter(s, MIGRATE_ROUNDS);
+	sender_begin_round(s);
 }
 
-/* HELLO's round trip may have met a busy moment; a round that has drained took one at least, too. */
-static void better_delay(struct sender *s, const struct round_result *result)
+/* By --bandwidth. A live move's pause is as short as the link makes it. */
+bool sender_may_send(struct sender *s)
 {
-	if (result->bytes > 2 * DRAINED_BYTES && result->send_ns / 2 < s->one_way_ns)
-		set_delay(s, result->send_ns / 2);
-}
-
-/* All of the round is in the pipe, and the pipe has drained: what was written meanwhile? */
-static void end_round(struct sender *s)
-{
-	struct round_result result = {
-		.bytes = s->stream.out_bytes - s->round_bytes,
-		.send_ns = time_ns() - s->round_ns,
-	};
-	enum round_next next;
-	u64 now;
-
-	result.dirty_pages = vm_dirty_collect(s->vm, s->bitmap);
-	now = time_ns();
-	better_delay(s, &result);
-	result.dirty_ns = now - s->collect_ns;
-	s->collect_ns = now;
-	page_sender_restart(&s->pages, result.dirty_pages);
-	next = rounds_after(&s->rounds, &result);
-	log_debug("round %u: %lu KB in %lu us, then %lu pages dirty, estimate %lu us", s->progress.round,
-		  (unsigned long)(result.bytes / 1000), (unsigned long)(result.send_ns / NS_PER_US),
-		  (unsigned long)result.dirty_pages, (unsigned long)(s->rounds.estimate_ns / NS_PER_US));
-	s->progress.downtime_estimate_ns = s->rounds.estimate_ns;
-	s->progress.dirty_pages_per_s = s->rounds.dirty_pages_per_s;
-	if (next == ROUND_AGAIN || fault_hold("send.final"))
-		begin_round(s);
-	else
-		pause_guest(s);
-}
-
-static bool do_rounds(struct sender *s)
-{
-	enum pages_state state;
-
-	if (fault_hold("send.rounds"))
-		return false;
-	state = page_sender_step(&s->pages, &s->stream);
-	if (state != PAGES_DONE)
-		return state == PAGES_MORE;
-	if (s->stream.pipe->ops->unacked(s->stream.pipe) > DRAINED_BYTES)
-		return false;
-	end_round(s);
-	return true;
+	s->send_at_ns = s->live && s->paused ? 0 : limits_send_at(&s->limits, time_ns(), s->stream.out_bytes);
+	return s->send_at_ns == 0;
 }
 
 static void send_state(struct sender *s)
@@ -262,29 +147,38 @@ static void send_state(struct sender *s)
 	/* After the devices are quiet and saved: nothing is written any more. */
 	if (s->live)
 		page_sender_restart(&s->pages, s->pages.left + vm_dirty_collect(s->vm, s->bitmap));
+	sender_drop_page(s);
 	s->state_sent = true;
 	stream_send(&s->stream, s->state, bytes);
 }
 
+static void send_end(struct sender *s)
+{
+	size_t before = sender_ask_digests(s, s->record);
+	struct wire_end *end = (struct wire_end *)(s->record + before + HEADER);
+
+	end->pages = s->pages.pages;
+	end->zeros = s->pages.zeros;
+	sender_enter(s, MIGRATE_PREPARED);
+	s->end_ns = s->step_ns;
+	stream_send(&s->stream, s->record,
+		    before + record_seal(&s->stream, s->record + before, RECORD_END, sizeof(*end)));
+}
+
 static bool do_final(struct sender *s)
 {
-	struct wire_end *end = (struct wire_end *)(s->record + HEADER);
 	enum pages_state state;
 
 	if (!s->state_sent)
 		send_state(s);
-	if (!stream_pump(&s->stream))
+	if (!stream_pump(&s->stream) || !sender_may_send(s))
 		return false;
 	state = page_sender_step(&s->pages, &s->stream);
 	if (state != PAGES_DONE)
 		return state == PAGES_MORE;
 	if (fault_hold("send.end"))
 		return false;
-	end->pages = s->pages.pages;
-	end->zeros = s->pages.zeros;
-	enter(s, MIGRATE_PREPARED);
-	s->end_ns = s->step_ns;
-	stream_send(&s->stream, s->record, record_seal(&s->stream, s->record, RECORD_END, sizeof(*end)));
+	send_end(s);
 	return true;
 }
 
@@ -295,7 +189,7 @@ static void do_commit(struct sender *s)
 
 	commit->paused_ns = time_ns() - s->pause_ns;
 	commit->one_way_ns = s->one_way_ns;
-	enter(s, MIGRATE_COMMIT);
+	sender_enter(s, MIGRATE_COMMIT);
 	s->commit_bytes = (u32)record_seal(&s->stream, s->record, RECORD_COMMIT, sizeof(*commit));
 	stream_send(&s->stream, s->record, s->commit_bytes);
 	s->committed = s->stream.out_left < s->commit_bytes;
@@ -318,7 +212,7 @@ static bool do_wait(struct sender *s)
 static void watch(struct sender *s)
 {
 	struct pipe *pipe = s->stream.pipe;
-	u64 mark = s->stream.out_bytes - pipe->ops->unacked(pipe) + s->stream.in_bytes;
+	u64 mark = s->stream.out_bytes - (pipe ? pipe->ops->unacked(pipe) : 0) + s->stream.in_bytes;
 	u64 now = time_ns();
 
 	if (mark != s->moved_mark) {
@@ -327,7 +221,12 @@ static void watch(struct sender *s)
 	}
 	if (!s->committed && (s->vm->state != VM_LIVE || s->vm->want))
 		sender_fail(s, false, "%s ended or reset itself meanwhile", s->vm->config.name);
-	else if (now - s->moved_ns >= peers_silence_ns())
+	else if (!s->committed && s->vm->paused & VM_PAUSE_OWNER)
+		sender_fail(s, false, "%s is owned by another host: 'list' says what to do", s->vm->config.name);
+	else if (!s->committed && !s->check.only && s->limits.cancel && limits_over(&s->limits, s->start_ns, now))
+		sender_fail(s, false, "it took longer than the %u s of --max-total",
+			    (u32)(s->limits.total_ns / NS_PER_S));
+	else if (pipe && now - s->moved_ns >= peers_silence_ns())
 		sender_fail(s, false, "%s does not answer: no progress for %u s", s->peer.name,
 			    (u32)(peers_silence_ns() / NS_PER_S));
 }
@@ -349,7 +248,9 @@ static bool advance(struct sender *s)
 	if (s->step == MIGRATE_CONNECT)
 		return do_connect(s);
 	if (s->step == MIGRATE_ROUNDS)
-		return do_rounds(s);
+		return sender_rounds(s);
+	if (s->step == MIGRATE_CHECK)
+		return send_check_step(s);
 	if (s->step == MIGRATE_FINAL)
 		return do_final(s);
 	return do_wait(s);
@@ -374,7 +275,7 @@ bool send_poll(void)
 		if (active())
 			more = advance(s);
 	} while (active() && s->step != step);
-	if (active())
+	if (active() && s->stream.pipe)
 		s->stream.pipe->ops->flush(s->stream.pipe);
 	/* While bytes move, the next ones are not far. */
 	return active() && (more || moved != s->stream.out_bytes + s->stream.in_bytes);
@@ -394,7 +295,15 @@ int send_cancel(void)
 
 u64 send_next_deadline(void)
 {
-	return active() ? out.moved_ns + peers_silence_ns() : 0;
+	u64 next = out.moved_ns + peers_silence_ns();
+
+	if (!active())
+		return 0;
+	if (out.send_at_ns && (!out.stream.pipe || out.send_at_ns < next))
+		next = out.send_at_ns;
+	if (out.limits.total_ns && !limits_over(&out.limits, out.start_ns, time_ns()))
+		next = MIN(next, out.start_ns + out.limits.total_ns);
+	return next;
 }
 
 void send_get_progress(struct migrate_progress *progress)
@@ -407,6 +316,11 @@ void send_get_progress(struct migrate_progress *progress)
 	progress->pages_left = out.pages.left;
 	progress->bytes_sent = out.stream.out_bytes;
 	progress->total_ns = time_ns() - out.start_ns;
+}
+
+bool send_committed(const struct vm *vm)
+{
+	return active() && out.vm == vm && out.committed;
 }
 
 bool send_busy(const struct vm *vm)

@@ -14,6 +14,8 @@ bool send_poll(void);
 u64 send_next_deadline(void);
 void send_get_progress(struct migrate_progress *progress);
 bool send_busy(const struct vm *vm);
+/* COMMIT has left for it: only the peer's answer decides what becomes of it. */
+bool send_committed(const struct vm *vm);
 /* The guest that is on its way in just this try; NULL: none. */
 const struct vm *send_moving(const struct handover *handover);
 

@@ -10,7 +10,9 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "migrate/beacons.h"
 #include "mm/pages.h"
+#include "vmm/sched.h"
 #include "vmm/vm.h"
 
 void sender_free(struct sender *s)
@@ -23,7 +25,7 @@ void sender_free(struct sender *s)
 	s->state = NULL;
 }
 
-static void hang_up(struct sender *s, bool abort)
+void sender_hang_up(struct sender *s, bool abort)
 {
 	if (s->stream.pipe)
 		s->stream.pipe->ops->close(s->stream.pipe, abort);
@@ -40,7 +42,10 @@ static void end(struct sender *s, enum migrate_step step)
 	s->progress.pages_zero = s->pages.zeros;
 	s->progress.step = step;
 	s->step = step;
+	if (s->vm->cap)
+		sched_set_cap(s->vm, 0);
 	s->vm = NULL;
+	memset(&s->verify, 0, sizeof(s->verify));
 	sender_free(s);
 }
 
@@ -54,12 +59,24 @@ void sender_done(struct sender *s)
 		  (unsigned long)((s->end_ns - s->pause_ns) / NS_PER_US),
 		  (unsigned long)((s->step_ns - s->pause_ns) / NS_PER_US),
 		  (unsigned long)(s->progress.downtime_ns / NS_PER_US));
-	hang_up(s, false);
+	sender_hang_up(s, false);
 	if (s->logging)
 		vm_dirty_stop(vm);
 	end(s, MIGRATE_DONE);
 	vm_release(vm);
 	vm_destroy(vm);
+	beacons_changed();
+}
+
+void sender_checked(struct sender *s)
+{
+	struct vm *vm = s->vm;
+
+	sender_hang_up(s, false);
+	if (s->logging)
+		vm_dirty_stop(vm);
+	end(s, MIGRATE_DONE);
+	vm_release(vm);
 }
 
 /* Tells the peer why, if a record can begin here; else the broken stream says enough. */
@@ -68,7 +85,7 @@ static bool send_abort(struct sender *s, const char *why)
 	struct pipe *pipe = s->stream.pipe;
 	u8 record[RECORD_REASON_BYTES] aligned(8);
 
-	if (!pipe || pipe->ops->status(pipe) || !stream_idle(&s->stream) || s->pages.run_left ||
+	if (!pipe || pipe->ops->status(pipe) || !stream_idle(&s->stream) || s->pages.run_left || s->check.in_record ||
 	    pipe->ops->room(pipe) < sizeof(record))
 		return false;
 	stream_send(&s->stream, record, record_seal_reason(&s->stream, record, RECORD_ABORT, -E_CANCELED, why));
@@ -98,7 +115,8 @@ void sender_fail(struct sender *s, bool peer_gave_up, const char *fmt, ...)
 	str_vformat(why, sizeof(s->progress.why), fmt, ap);
 	va_end(ap);
 	/* The console says it to whoever asked for the move. */
-	log_debug("%s was not moved to %s: %s", vm->config.name, s->peer.name, why);
+	log_debug("%s was not %s %s: %s", vm->config.name, s->check.only ? "checked for" : "moved to", s->peer.name,
+		  why);
 	if (s->committed && !peer_gave_up) {
 		if (s->logging)
 			vm_dirty_stop(vm);
@@ -107,10 +125,10 @@ void sender_fail(struct sender *s, bool peer_gave_up, const char *fmt, ...)
 		str_format(why + used, sizeof(s->progress.why) - used,
 			   "; %s stays paused: 'list' says what to do",
 			   vm->config.name);
-		hang_up(s, true);
+		sender_hang_up(s, true);
 	} else {
 		take_back(s);
-		hang_up(s, !send_abort(s, why));
+		sender_hang_up(s, !send_abort(s, why));
 	}
 	end(s, MIGRATE_FAILED);
 	vm_release(vm);

@@ -21,9 +21,10 @@ static const struct {
 	{ RECORD_HELLO, "HELLO" },       { RECORD_PAGE, "PAGE" },       { RECORD_ZERO, "ZERO" },
 	{ RECORD_TIME, "TIME" },         { RECORD_VCPU, "VCPU" },       { RECORD_DEVICE, "DEVICE" },
 	{ RECORD_CONSOLE, "CONSOLE" },   { RECORD_END, "END" },         { RECORD_COMMIT, "COMMIT" },
-	{ RECORD_QUERY, "QUERY" },       { RECORD_ACCEPT, "ACCEPT" },   { RECORD_REFUSE, "REFUSE" },
-	{ RECORD_PREPARED, "PREPARED" }, { RECORD_RUNNING, "RUNNING" }, { RECORD_STATUS, "STATUS" },
-	{ RECORD_ABORT, "ABORT" },
+	{ RECORD_QUERY, "QUERY" },       { RECORD_VERIFY, "VERIFY" },   { RECORD_ACCEPT, "ACCEPT" },
+	{ RECORD_REFUSE, "REFUSE" },     { RECORD_PREPARED, "PREPARED" }, { RECORD_RUNNING, "RUNNING" },
+	{ RECORD_STATUS, "STATUS" },     { RECORD_VERIFIED, "VERIFIED" }, { RECORD_ABORT, "ABORT" },
+	{ RECORD_PROBE, "PROBE" },
 };
 
 static const char *known_name(u16 type)
@@ -84,6 +85,18 @@ size_t record_seal_pages(struct stream *s, void *record, u64 first, u32 count)
 	return HEADER + sizeof(*page);
 }
 
+size_t record_seal_probe(struct stream *s, void *record, u32 bytes)
+{
+	struct record_header *header = record;
+	struct wire_probe *probe = (struct wire_probe *)(header + 1);
+
+	assert(bytes <= STREAM_PROBE_MAX && bytes % STREAM_ALIGN == 0);
+	probe->reserved = 0;
+	fill_header(s, header, RECORD_PROBE, (u32)sizeof(*probe) + bytes);
+	header->crc = crc32c(0, record, HEADER + sizeof(*probe));
+	return HEADER + sizeof(*probe);
+}
+
 size_t record_seal_reason(struct stream *s, void *record, u16 type, int error, const char *why)
 {
 	struct wire_reason *reason = (struct wire_reason *)((u8 *)record + HEADER);
@@ -138,10 +151,16 @@ static bool skipping(const struct stream *s)
 	return true;
 }
 
+/* Its bytes are no body that is gathered: they go to where they belong (a PAGE's) or nowhere (a PROBE's). */
+static bool has_bulk(u16 type)
+{
+	return type == RECORD_PAGE || type == RECORD_PROBE;
+}
+
 /* What is gathered before a record is handed out: all of it, but for pages. */
 static u32 gather_bytes(const struct stream *s)
 {
-	if (s->header.type == RECORD_PAGE)
+	if (has_bulk(s->header.type))
 		return HEADER + sizeof(struct wire_page);
 	return (u32)(HEADER + ALIGN_UP(s->header.length, STREAM_ALIGN));
 }
@@ -273,7 +292,7 @@ int stream_read(struct stream *s)
 		s->whole = true;
 		if (skip)
 			continue;
-		if (s->header.type == RECORD_PAGE)
+		if (has_bulk(s->header.type))
 			s->bulk_left = s->header.length - sizeof(struct wire_page);
 		return 0;
 	}

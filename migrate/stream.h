@@ -14,7 +14,9 @@
 #define STREAM_ALIGN 8
 #define STREAM_PAGES_MAX 64      /* of one PAGE record */
 #define STREAM_ZEROS_MAX 4096    /* of one ZERO record */
+#define STREAM_VERIFY_PAGES 64   /* of one VERIFIED record */
 #define STREAM_TEXT_MAX 192      /* of a reason, without a NUL */
+#define STREAM_PROBE_MAX KIB(64) /* bytes of one PROBE record */
 #define STREAM_HELLO_MAX KIB(16) /* header and padding included */
 #define STREAM_SKIP_MAX KIB(64)  /* of a record that is not known and optional */
 
@@ -31,12 +33,15 @@ enum record_type {
 	RECORD_END = 8,
 	RECORD_COMMIT = 9,
 	RECORD_QUERY = 10,
+	RECORD_VERIFY = 11,
+	RECORD_PROBE = 12,
 	/* from the peer */
 	RECORD_ACCEPT = 32,
 	RECORD_REFUSE = 33,
 	RECORD_PREPARED = 34,
 	RECORD_RUNNING = 35,
 	RECORD_STATUS = 36,
+	RECORD_VERIFIED = 37,
 	/* both ways */
 	RECORD_ABORT = 64,
 };
@@ -55,10 +60,12 @@ static_assert(sizeof(struct record_header) == 16, "wire layout");
 /* One try to hand a guest over; in HELLO, in QUERY, and what both hosts remember. */
 struct handover {
 	u8 uuid[16];
-	u64 epoch;   /* of ownership, as it will be at the peer */
-	u64 attempt; /* a random number: this very try */
+	u64 epoch;   /* of ownership, as it will be at the peer: one more than at the source */
+	u64 attempt; /* a random number, not 0: this very try */
 };
 static_assert(sizeof(struct handover) == 32, "wire layout, and no padding: it is compared as bytes");
+
+enum wire_purpose { WIRE_OFFLINE = 0, WIRE_LIVE = 1, WIRE_CHECK = 2 /* would it fit? Nothing is moved */ };
 
 /* Then device_count wire_devices, the CPUID policy and the configuration's text. */
 struct wire_hello {
@@ -74,7 +81,7 @@ struct wire_hello {
 	u32 device_count;
 	u32 cpuid_bytes;
 	u32 config_bytes;
-	u32 live;
+	u32 purpose;        /* enum wire_purpose */
 };
 static_assert(sizeof(struct wire_hello) == 128, "wire layout");
 
@@ -93,6 +100,12 @@ struct wire_page {
 	u64 first;
 };
 static_assert(sizeof(struct wire_page) == 8, "wire layout");
+
+/* Bytes follow that mean nothing: how fast do they come? A multiple of 8. */
+struct wire_probe {
+	u64 reserved;
+};
+static_assert(sizeof(struct wire_probe) == sizeof(struct wire_page), "both go before bytes that are no body");
 
 struct wire_zero {
 	u64 first;
@@ -132,6 +145,26 @@ struct wire_end {
 	u64 zeros; /* in ZERO records */
 };
 static_assert(sizeof(struct wire_end) == 16, "wire layout");
+
+/* The peer is to send digests of all memory, by this key, before it has PREPARED. */
+struct wire_verify {
+	u8 key[32];
+};
+static_assert(sizeof(struct wire_verify) == 32, "wire layout");
+
+struct wire_digest {
+	u8 bytes[16];
+};
+
+/* Of STREAM_VERIFY_PAGES pages. Then a wire_digest for each bit that is set in filled, in their order. */
+struct wire_verified {
+	u64 first;  /* page */
+	u64 filled; /* bit n: page first + n is not all zero */
+};
+static_assert(sizeof(struct wire_verified) == 16, "wire layout");
+#define WIRE_VERIFIED_MAX (sizeof(struct wire_verified) + STREAM_VERIFY_PAGES * sizeof(struct wire_digest))
+/* Room for such a record. */
+#define RECORD_VERIFIED_BYTES (sizeof(struct record_header) + WIRE_VERIFIED_MAX)
 
 struct wire_commit {
 	u64 paused_ns;  /* from the pause until this record was put into the pipe */
@@ -199,7 +232,7 @@ struct stream {
 	u32 in_sequence;
 	u32 have;         /* of the record being read: header and body (and padding) so far */
 	struct record_header header;
-	u64 bulk_left;    /* of a PAGE record: bytes of pages to come */
+	u64 bulk_left;    /* of a PAGE or PROBE record: bytes to come */
 	u32 skip_crc;
 	bool whole;       /* the record was handed out; the next read starts anew */
 	u64 in_bytes;     /* consumed, ever */
@@ -213,6 +246,8 @@ void stream_init(struct stream *s, struct pipe *pipe, const struct record_rule *
 size_t record_seal(struct stream *s, void *record, u16 type, u32 body_bytes);
 /* The same for count pages from first: the 24 bytes that go before them. */
 size_t record_seal_pages(struct stream *s, void *record, u64 first, u32 count);
+/* The same for a PROBE record. */
+size_t record_seal_probe(struct stream *s, void *record, u32 bytes);
 /* REFUSE or ABORT with why, which may be cut. */
 size_t record_seal_reason(struct stream *s, void *record, u16 type, int error, const char *why);
 /* Hands bytes to the pipe, which may take them later: they must stay until stream_pump says so. */
@@ -226,13 +261,13 @@ static inline bool stream_idle(const struct stream *s)
 
 /* --- in --- */
 /*
- * 0: a record is whole: s->header, its body at s->body (of a PAGE its struct wire_page; then
- * stream_bulk gives the rest). -E_AGAIN: not yet. -E_PROTO: the peer broke the protocol, see why.
+ * 0: a record is whole: s->header, its body at s->body (of a PAGE or PROBE its first 8
+ * bytes; then stream_bulk gives the rest). -E_AGAIN: not yet. -E_PROTO: the peer broke the protocol, see why.
  */
 int must_check stream_read(struct stream *s);
 /* The body stays where it is; the next ones are gathered behind it. */
 void stream_keep(struct stream *s);
-/* A contiguous piece of the pages of a PAGE record, at most max bytes; 0: none there yet. */
+/* A contiguous piece of the bytes of a PAGE or PROBE record, at most max bytes; 0: none there yet. */
 size_t stream_bulk(struct stream *s, const void **data, size_t max);
 void stream_bulk_done(struct stream *s, size_t bytes);
 /* The text of the REFUSE or ABORT that was read, as it may be shown. */

@@ -6,7 +6,8 @@
  * lwIP's pbufs until it is consumed: peek() points into them. The window opens again as data is consumed, so a reader
  * that stops makes the sender stop.
  *
- * A peer that says nothing for four fifths of the time-out is dead: probes make a live one say something. How pipes come about is in tcp_open.c.
+ * A peer that says nothing for four fifths of the time-out is dead: probes make a live one say something. How pipes
+ * come about is in tcp_open.c.
  */
 #include "net/tcp_pipe.h"
 

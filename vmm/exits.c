@@ -248,6 +248,9 @@ void vcpu_handle_exit(struct vcpu *vcpu, struct vm_exit *exit)
 		vcpu_inject_exception(vcpu, exit->exception.vector, exit->exception.has_error_code,
 				      exit->exception.error_code);
 		return;
+	case VM_EXIT_EOI:
+		irqchip_level_eoi(vcpu, exit->eoi.vector);
+		return;
 	case VM_EXIT_TRIPLE_FAULT:
 		exit_triple_fault(vcpu);
 		return;

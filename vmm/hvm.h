@@ -93,6 +93,7 @@ enum vm_exit_kind {
 	VM_EXIT_UNDEFINED,     /* an instruction that this guest has not got: #UD */
 	VM_EXIT_PRIVILEGED,    /* one that is refused: #GP(0) (RDPMC...) */
 	VM_EXIT_EXCEPTION,     /* intercepted against endless loops (#DB, #AC): to be reflected */
+	VM_EXIT_EOI,           /* the CPU did the EOI of an interrupt that others must hear of (irqchip_view) */
 	VM_EXIT_DIRTY_LOG,     /* the CPU's list of written pages was full, and was emptied (mm/dirty.h) */
 	VM_EXIT_TRIPLE_FAULT,
 	VM_EXIT_ENTRY_FAILED,  /* the CPU refused the state: stops this guest */
@@ -121,6 +122,9 @@ struct vm_exit {
 			u8 insn[15];   /* the bytes at rip where the CPU gives them */
 			u8 insn_bytes; /* 0: read them from the guest */
 		} npt;
+		struct {
+			u8 vector;
+		} eoi;
 		struct {
 			u8 cr;
 			u64 value;
@@ -189,13 +193,24 @@ struct hvm_ops {
 	bool (*event_pending)(const struct vcpu *vcpu);
 	/* Exit as soon as the guest could take an interrupt (VM_EXIT_IRQ_WINDOW). */
 	void (*request_irq_window)(struct vcpu *vcpu, bool on);
+	/*
+	 * The local APIC holds something else than at the last call, or may: before an entry. True: the
+	 * CPU itself gives the guest what the APIC (not the PIC) has for it. NULL: it never does.
+	 */
+	bool (*apic_sync)(struct vcpu *vcpu);
+	/* May it do of the APIC's work what it can? Once, before there are guests. */
+	void (*apic_assist)(bool allowed);
+	/* For people: what that is. */
+	const char *(*apic_label)(void);
 	/* An instruction was emulated: clears the interrupt shadow. vcpu->regs.rip was moved on. */
 	void (*insn_done)(struct vcpu *vcpu);
 
 	/* At the next entry, all of this vCPU's nested and guest translations go (APM 2 15.16). */
 	void (*flush_tlb)(struct vcpu *vcpu);
-	/* vcpu->vm's TSC offset changed. */
-	void (*set_tsc_offset)(struct vcpu *vcpu, u64 offset);
+	/* Guest TSC = host TSC * ratio + offset; ratio as below, 0: one to one. The CPU's own arithmetic: lib/ticks.h. */
+	void (*set_tsc)(struct vcpu *vcpu, u64 offset, u64 ratio);
+	/* How many bits of a ratio are behind the point; 0, or NULL: the CPU does not scale a guest's TSC. */
+	u32 (*tsc_ratio_bits)(void);
 	const struct npt_format *(*npt_format)(void);
 	/* Does the CPU list the pages that it sets D bits for (mm/dirty.h)? NULL: no. */
 	bool (*has_dirty_list)(void);

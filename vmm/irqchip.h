@@ -14,11 +14,23 @@ struct vm;
 /* --- LAPIC, on the vCPU's own CPU, vm->lock not held (some of these take it) --- */
 /* The vector to be taken next (IRR over PPR, or the PIC's INTR), -1 if none. Pure. */
 int irqchip_pending(struct vcpu *vcpu);
+/* Is it the PIC's? No CPU virtualizes that one. */
+bool irqchip_extint_pending(const struct vcpu *vcpu);
 /* The vector goes into the guest now: IRR -> ISR, or the PIC's INTA cycle; returns the vector. */
 u8 irqchip_accept(struct vcpu *vcpu);
 /* An NMI waits for this vCPU; take clears it (EVENT_NMI is injected now). */
 bool irqchip_nmi_pending(const struct vcpu *vcpu);
 void irqchip_nmi_take(struct vcpu *vcpu);
+/* What a CPU that virtualizes the local APIC must be told of it, besides its page (SDM 3 chapter 30). */
+struct irqchip_view {
+	bool x2apic;              /* it is on, and in x2APIC mode */
+	u8 requested, in_service; /* the highest vectors; 0: none */
+	u8 tpr_threshold;         /* TPR's class below which something that waits is let through; 0: none waits */
+	u64 level[4];             /* the vectors whose EOI others must hear of: irqchip_level_eoi() */
+};
+void irqchip_view(const struct vcpu *vcpu, struct irqchip_view *view);
+/* The CPU has done a level interrupt's EOI. */
+void irqchip_level_eoi(struct vcpu *vcpu, u8 vector);
 /* CR8 / TPR. */
 void irqchip_set_tpr(struct vcpu *vcpu, u8 cr8);
 u8 irqchip_get_tpr(const struct vcpu *vcpu);

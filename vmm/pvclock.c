@@ -17,7 +17,7 @@ void pvclock_refresh(struct vcpu *vcpu)
 {
 	struct gmem *gmem = &vcpu->vm->gmem;
 	gpa_t gpa = vcpu->pvclock_msr & ~ENABLED;
-	struct ticks_scale scale = ticks_scale(tsc_khz());
+	struct ticks_scale scale = vcpu->vm->tsc_scale;
 	struct pvclock_time page;
 	u32 odd;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which vCPU runs where and when: each CPU has a queue of its own, round robin. A vCPU that halts
- * leaves the queue; vcpu_kick() or its next timer bring it back. A CPU without work idles until
- * the nearest of its halted vCPUs' timers; one with work interrupts it then.
+ * leaves the queue; vcpu_kick() or its next timer bring it back. So does one that has used up what its
+ * guest's cap lets it have (vmm/cap.h), until it may run again. A CPU without work idles until the
+ * nearest of these times; one with work interrupts it then.
  */
 #include "vmm/sched.h"
 
@@ -147,26 +148,28 @@ void sched_wake(struct vcpu *vcpu)
 		cpu_kick(vcpu->cpu);
 }
 
-/* The halted vCPU's next timer in time_ns; 0: none, or it is not allowed to run. */
-static u64 halted_deadline(const struct vcpu *vcpu)
+/* When the vCPU outside of the queue wants to run: its cap's end or, halted, its next timer; 0: by itself never. */
+static u64 waiting_deadline(const struct vcpu *vcpu)
 {
 	u64 guest_ns = vtimer_next(vcpu);
 	u64 host_ns = guest_ns - (u64)vcpu->vm->time_offset_ns;
 
-	if (!guest_ns || vcpu->queued || READ_ONCE(vcpu->activity) != VCPU_HALTED)
+	if (vcpu->queued || READ_ONCE(vcpu->vm->paused) || READ_ONCE(vcpu->vm->state) != VM_LIVE)
 		return 0;
-	if (READ_ONCE(vcpu->vm->paused) || READ_ONCE(vcpu->vm->state) != VM_LIVE)
+	if (vcpu->capped_until_ns)
+		return vcpu->capped_until_ns;
+	if (!guest_ns || READ_ONCE(vcpu->activity) != VCPU_HALTED)
 		return 0;
 	return (s64)host_ns <= 0 ? 1 : host_ns;
 }
 
 /* The nearest of them, under the lock; 0: none. Who runs looks after its own timers. */
-static u64 halted_nearest(const struct cpu_queue *queue)
+static u64 waiting_nearest(const struct cpu_queue *queue)
 {
 	u64 nearest = 0;
 
 	for (const struct vcpu *vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
-		u64 deadline_ns = vcpu == queue->running ? 0 : halted_deadline(vcpu);
+		u64 deadline_ns = vcpu == queue->running ? 0 : waiting_deadline(vcpu);
 
 		if (deadline_ns && (!nearest || deadline_ns < nearest))
 			nearest = deadline_ns;
@@ -180,22 +183,34 @@ u64 sched_next_deadline(void)
 	u64 nearest;
 
 	spin_lock(&queue->lock);
-	nearest = queue->first ? 1 : halted_nearest(queue);
+	nearest = queue->first ? 1 : waiting_nearest(queue);
 	spin_unlock(&queue->lock);
 	return nearest;
 }
 
-/* Queues those whose timer has come. Under the lock. */
+/* Queues those whose time has come. Under the lock. */
 static void push_due(struct cpu_queue *queue)
 {
 	u64 now_ns = time_ns();
 
 	for (struct vcpu *vcpu = queue->all; vcpu; vcpu = vcpu->cpu_next) {
-		u64 deadline_ns = halted_deadline(vcpu);
+		u64 deadline_ns = waiting_deadline(vcpu);
 
 		if (deadline_ns && deadline_ns <= now_ns)
 			push(queue, vcpu);
 	}
+}
+
+/* Has it had what its guest's cap allows? Then it waits. Under the lock. */
+static bool capped(struct vcpu *vcpu)
+{
+	u32 percent = READ_ONCE(vcpu->vm->cap);
+
+	vcpu->cap_left_ns = 0;
+	vcpu->capped_until_ns = 0;
+	if (percent)
+		vcpu->capped_until_ns = cap_check(&vcpu->cap, percent, time_ns(), vcpu->run_ns, &vcpu->cap_left_ns);
+	return vcpu->capped_until_ns != 0;
 }
 
 /* The next vCPU to run. */
@@ -205,7 +220,9 @@ static struct vcpu *sched_pick(struct cpu_queue *queue)
 
 	spin_lock(&queue->lock);
 	push_due(queue);
-	vcpu = pop(queue);
+	do {
+		vcpu = pop(queue);
+	} while (vcpu && capped(vcpu));
 	queue->running = vcpu;
 	queue->running_sliced = queue->first != NULL;
 	spin_unlock(&queue->lock);
@@ -213,16 +230,19 @@ static struct vcpu *sched_pick(struct cpu_queue *queue)
 }
 
 /*
- * When the running vCPU must come back: after its slice, if it has one, and when a halted one's
- * timer comes, which nobody else looks at. 0: never.
+ * When the running vCPU must come back: after its slice, if it has one, when its cap says so, and when
+ * the time of one that waits comes, which nobody else looks at. 0: never.
  */
-static u64 slice_end(struct cpu_queue *queue, u64 slice_ns)
+static u64 slice_end(struct cpu_queue *queue, const struct vcpu *vcpu, u64 slice_ns)
 {
-	u64 end_ns = slice_ns ? time_ns() + slice_ns : 0;
-	u64 nearest;
+	u64 end_ns, nearest;
+
+	if (vcpu->cap_left_ns)
+		slice_ns = slice_ns ? MIN(slice_ns, vcpu->cap_left_ns) : vcpu->cap_left_ns;
+	end_ns = slice_ns ? time_ns() + slice_ns : 0;
 
 	spin_lock(&queue->lock);
-	nearest = halted_nearest(queue);
+	nearest = waiting_nearest(queue);
 	spin_unlock(&queue->lock);
 	if (!end_ns || !nearest)
 		return end_ns | nearest;
@@ -232,7 +252,7 @@ static u64 slice_end(struct cpu_queue *queue, u64 slice_ns)
 static void sched_run(struct cpu_queue *queue, struct vcpu *vcpu, u64 slice_ns)
 {
 	/* What wakes it from here on queues it by itself; once running is NULL it may be gone. */
-	bool runnable = vcpu_run(vcpu, slice_end(queue, slice_ns));
+	bool runnable = vcpu_run(vcpu, slice_end(queue, vcpu, slice_ns));
 
 	spin_lock(&queue->lock);
 	/* In front of who had the CPU until now. */
@@ -241,6 +261,19 @@ static void sched_run(struct cpu_queue *queue, struct vcpu *vcpu, u64 slice_ns)
 		push(queue, vcpu);
 	queue->running = NULL;
 	spin_unlock(&queue->lock);
+}
+
+void sched_set_cap(struct vm *vm, u32 percent)
+{
+	WRITE_ONCE(vm->cap, percent);
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		struct vcpu *vcpu = vm->vcpus[i];
+
+		/* Whoever runs without a slice comes back for a new one; whoever waits need not any more. */
+		atomic_or(&vcpu->requests, VCPU_REQ_EXIT);
+		if (!vm->paused)
+			sched_wake(vcpu);
+	}
 }
 
 void sched_main(void)

@@ -6,6 +6,7 @@
 #include "types.h"
 
 struct vcpu;
+struct vm;
 
 #define SCHED_SLICE_NS (10 * NS_PER_MS)
 
@@ -16,6 +17,11 @@ void sched_add(struct vcpu *vcpu);
 void sched_remove(struct vcpu *vcpu);
 /* Runnable now (or again): queues it and kicks its CPU. Any CPU. */
 void sched_wake(struct vcpu *vcpu);
+/*
+ * Each of its vCPUs gets at most percent of a CPU (1 .. 99; 0: no cap), from now on. Service CPU. A move
+ * that throttles its guest is the only one that calls it so far.
+ */
+void sched_set_cap(struct vm *vm, u32 percent);
 /* The main loop of the CPUs other than the service CPU. */
 void sched_main(void);
 /* On a machine with one CPU: runs one slice in the service loop; true if something ran. */

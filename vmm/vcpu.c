@@ -60,21 +60,22 @@ struct vcpu *vcpu_current(void)
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 index)
 {
 	unsigned int order = pages_order(vcpu_xsave_bytes());
-	hpa_t xsave;
-	int error;
+	hpa_t apic = pages_alloc(0);
+	hpa_t xsave = pages_alloc(order);
+	int error = -E_NOMEM;
 
 	memset(vcpu, 0, sizeof(*vcpu));
 	vcpu->vm = vm;
 	vcpu->index = index;
-	xsave = pages_alloc(order);
-	if (xsave == HPA_NONE)
-		return -E_NOMEM;
+	if (apic == HPA_NONE || xsave == HPA_NONE)
+		goto free_pages;
+	vcpu->apic_page = page_ptr(apic);
 	vcpu->xsave = page_ptr(xsave);
 	fpu_area_init(vcpu->xsave);
 	vcpu->xcr0 = 1;
 	error = msr_file_init(vcpu);
 	if (error)
-		goto free_xsave;
+		goto free_pages;
 	error = hvm->vcpu_init(vcpu);
 	if (error)
 		goto free_msrs;
@@ -83,9 +84,13 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 index)
 	return 0;
 free_msrs:
 	msr_file_fini(vcpu);
-free_xsave:
-	pages_free(xsave, order);
+free_pages:
+	if (xsave != HPA_NONE)
+		pages_free(xsave, order);
+	if (apic != HPA_NONE)
+		pages_free(apic, 0);
 	vcpu->xsave = NULL;
+	vcpu->apic_page = NULL;
 	return error;
 }
 
@@ -97,7 +102,9 @@ void vcpu_fini(struct vcpu *vcpu)
 		hvm->vcpu_fini(vcpu);
 	msr_file_fini(vcpu);
 	pages_free(page_hpa(vcpu->xsave), pages_order(vcpu_xsave_bytes()));
+	pages_free(page_hpa(vcpu->apic_page), 0);
 	vcpu->xsave = NULL;
+	vcpu->apic_page = NULL;
 	vcpu->timers = NULL;
 }
 
@@ -126,7 +133,7 @@ u64 vcpu_tsc(const struct vcpu *vcpu)
 
 void vcpu_update_tsc(struct vcpu *vcpu)
 {
-	hvm->set_tsc_offset(vcpu, vcpu->vm->tsc_offset + vcpu->tsc_adjust);
+	hvm->set_tsc(vcpu, vcpu->vm->tsc_offset + vcpu->tsc_adjust, vcpu->vm->tsc_ratio);
 }
 
 void vcpu_kick(struct vcpu *vcpu)
@@ -218,6 +225,10 @@ static void deliver_irq(struct vcpu *vcpu)
 {
 	struct vm_event event = { .type = EVENT_IRQ };
 
+	if (hvm->apic_sync && hvm->apic_sync(vcpu) && !irqchip_extint_pending(vcpu)) {
+		vcpu_set_irq_window(vcpu, false);
+		return;
+	}
 	if (irqchip_pending(vcpu) >= 0 && hvm->irq_ready(vcpu)) {
 		event.vector = irqchip_accept(vcpu);
 		hvm->inject(vcpu, event);

@@ -5,6 +5,7 @@
 
 #include "compiler.h"
 #include "types.h"
+#include "vmm/cap.h"
 #include "vmm/hvm.h"
 #include "vmm/vtimer.h"
 #include "vmm/xsave.h"
@@ -35,6 +36,7 @@ struct vcpu {
 	u32 requests;           /* enum vcpu_request, set by any CPU, atomically */
 	u32 in_guest;           /* 1 from before the last check of requests until after the exit */
 	struct lapic *lapic;
+	u32 *apic_page;         /* a page: its registers (devices/lapic.h) */
 	struct vtimer *timers;
 	u64 next_deadline_ns;   /* cache of vtimer_next */
 	u64 tsc_adjust;         /* IA32_TSC_ADJUST: on top of vm->tsc_offset */
@@ -49,6 +51,9 @@ struct vcpu {
 	struct vcpu *run_next;  /* waiting to run */
 	struct vcpu *cpu_next;  /* all vCPUs of the CPU */
 	bool queued, scheduled;
+	struct cap cap;
+	u64 cap_left_ns;        /* that it may run now; 0: no cap */
+	u64 capped_until_ns;    /* it waits, outside of the queue; 0: it does not */
 };
 
 int must_check vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 index);

@@ -179,6 +179,7 @@ static int vm_make(const struct vm_config *config, bool incoming, struct vm **ou
 		return say(-E_NOMEM, why, why_bytes, "no memory left");
 	vm->config = *config;
 	vm->state = VM_BUILDING;
+	(void)vm_tsc_set_khz(vm, (u32)tsc_khz());
 	vm->tsc_offset = -tsc_read();
 	vm->time_offset_ns = -(s64)time_ns();
 	error = vm_build(vm, incoming);

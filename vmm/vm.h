@@ -9,6 +9,7 @@
 #include "lib/ring.h"
 #include "mm/gmem.h"
 #include "spinlock.h"
+#include "lib/ticks.h"
 #include "types.h"
 #include "vmm/device.h"
 #include "vmm/io_bus.h"
@@ -44,6 +45,7 @@ struct vm {
 	struct gmem gmem;
 	struct vcpu *vcpus[VM_VCPUS_MAX];
 	u32 vcpu_count;
+	u32 cap;                /* per cent of a CPU that each vCPU gets at most; 0: all. By sched_set_cap() */
 
 	struct spinlock lock;
 	/* under lock: */
@@ -59,11 +61,17 @@ struct vm {
 	u32 holds;              /* vm_hold: the policies on_poweroff... wait */
 	u64 restarted_ns;       /* in time_ns */
 	u32 quick_restarts;     /* one after the other */
-	u64 epoch;              /* of ownership: rises with every try to move it (migrate/) */
+	/* Of ownership (migrate/owner.c, docs/ownership.md): */
+	u64 epoch;              /* rises with every move, and with every unpause --force */
+	u64 attempt;            /* the hand-over by which it came here; 0: none */
+	u64 rival_epoch;        /* the highest that another host was heard to have it at */
 	u32 doorbell;           /* set by vm_doorbell, atomically */
 	u32 want;               /* VM_WANT_*: asked for by a vCPU's CPU, done by the service CPU */
 	s64 time_offset_ns;     /* vm_time_ns = time_ns + this */
-	u64 tsc_offset;         /* guest TSC = host TSC + this (+ the vCPU's tsc_adjust) */
+	u32 tsc_khz;            /* its TSC's frequency where it started: goes with it */
+	u64 tsc_ratio;          /* to the host's, where the CPU scales: hvm.h; 0: it is the host's */
+	struct ticks_scale tsc_scale; /* from its TSC to ns, as it is here */
+	u64 tsc_offset;         /* guest TSC = host TSC (scaled) + this (+ the vCPU's tsc_adjust) */
 	u64 frozen_time_ns, frozen_tsc; /* what the clocks show while frozen */
 	bool frozen;
 	bool published;
@@ -128,6 +136,18 @@ void vm_set_listener(void (*event)(struct vm *vm, const char *what));
 
 u64 vm_time_ns(const struct vm *vm);
 u64 vm_tsc(const struct vm *vm);
+
+/* Here: what the guest's RDTSC counts; from its ticks to ns, rounded down. */
+u64 vm_tsc_khz(const struct vm *vm);
+u64 vm_tsc_to_ns(const struct vm *vm, u64 ticks);
+/*
+ * The frequency that the guest knows: the CPU makes it so, if it is another one than the host's by more than
+ * TSC_TOLERANCE_PPM and the CPU can. Before vm_time_load(). False: the guest's TSC has the host's frequency.
+ */
+bool vm_tsc_set_khz(struct vm *vm, u32 khz);
+/* Two frequencies that are the same for the guest: what its ntpd could correct. */
+#define TSC_TOLERANCE_PPM 500
+bool tsc_khz_differ(u64 khz, u64 other_khz);
 
 /* For a guest that arrives: its clocks go on from these values, which are true right now. */
 void vm_time_load(struct vm *vm, u64 guest_time_ns, u64 guest_tsc);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Guests as they run: started, paused, their clocks, their translations and the dirty log.
- * Service CPU, but for the clocks (any CPU).
+ * Guests as they run: started, paused, their translations and the dirty log. Service CPU.
  */
 #include "arch/x86_64/cpu.h"
 #include "compiler.h"
@@ -13,20 +12,6 @@
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 #include "vmm/vm_internal.h"
-
-u64 vm_time_ns(const struct vm *vm)
-{
-	if (READ_ONCE(vm->frozen))
-		return vm->frozen_time_ns;
-	return time_ns() + (u64)vm->time_offset_ns;
-}
-
-u64 vm_tsc(const struct vm *vm)
-{
-	if (READ_ONCE(vm->frozen))
-		return vm->frozen_tsc;
-	return tsc_read() + vm->tsc_offset;
-}
 
 static void vm_freeze(struct vm *vm)
 {
@@ -50,16 +35,6 @@ static void vm_thaw(struct vm *vm)
 	spin_unlock(&vm->lock);
 	/* What was rung while they were paused. */
 	vm_doorbell(vm);
-}
-
-void vm_time_load(struct vm *vm, u64 guest_time_ns, u64 guest_tsc)
-{
-	vm->time_offset_ns = (s64)(guest_time_ns - time_ns());
-	vm->tsc_offset = guest_tsc - tsc_read();
-	vm->frozen_time_ns = guest_time_ns;
-	vm->frozen_tsc = guest_tsc;
-	for (u32 i = 0; i < vm->vcpu_count; i++)
-		vcpu_update_tsc(vm->vcpus[i]);
 }
 
 void vm_wake(struct vm *vm)

@@ -146,37 +146,3 @@ void msr_write(u32 msr, u64 value)
 {
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
-
-static bool rdrand(u64 *value)
-{
-	bool ok;
-
-	__asm__ volatile("rdrand %0" : "=r"(*value), "=@ccc"(ok));
-	return ok;
-}
-
-/* Without RDRAND: the low bits of how long a few CPUIDs take, stirred into what was there. */
-static u64 jitter(void)
-{
-	static u64 state;
-	u64 v = atomic_add(&state, tsc_read() | 1);
-
-	for (int i = 0; i < 64; i++) {
-		v = v << 7 | v >> 57;
-		v ^= tsc_read();
-		(void)cpuid_read(0, 0);
-		v *= 0x9e3779b97f4a7c15ull;
-	}
-	return v ^ v >> 32;
-}
-
-u64 random_u64(void)
-{
-	u64 value;
-
-	if (cpuid_read(1, 0).ecx & BIT(30))
-		for (int i = 0; i < 10; i++)
-			if (rdrand(&value))
-				return value;
-	return jitter();
-}

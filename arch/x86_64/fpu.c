@@ -42,6 +42,14 @@ static void xcr0_write(u64 value)
 	__asm__ volatile("xsetbv" : : "c"(0), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
 }
 
+static u64 xcr0_read(void)
+{
+	u32 low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return low | (u64)high << 32;
+}
+
 static void xsave(void *area)
 {
 	__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((u32)features), "d"((u32)(features >> 32)) : "memory");
@@ -134,6 +142,17 @@ void fpu_set_xcr0(void *area, u64 xcr0)
 		return;
 	assert(!(xcr0 & ~features));
 	xcr0_write(xcr0);
+}
+
+u64 fpu_use(void)
+{
+	assert(!owners[cpu_self()->index]);
+	if (!fpu_features())
+		return 0;
+	/* It may still be as at a reset, when no guest has run here yet. */
+	if (xcr0_read() != features)
+		xcr0_write(features);
+	return features;
 }
 
 void fpu_flush(void *area)

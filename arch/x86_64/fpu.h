@@ -23,6 +23,11 @@ void fpu_area_init(void *area);
 void fpu_load(void *area, u64 xcr0);
 /* The guest executed XSETBV with a value that was checked. Its registers are loaded. */
 void fpu_set_xcr0(void *area, u64 xcr0);
+/*
+ * The caller uses vector registers itself, and no vCPU's are in this CPU: returns XCR0, 0 where there is
+ * no XSAVE (SSE works there, too). They are its own until a guest's are loaded.
+ */
+u64 fpu_use(void);
 /* If this CPU holds the vCPU's registers: to the area with them. */
 void fpu_flush(void *area);
 

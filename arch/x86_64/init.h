@@ -8,6 +8,8 @@
 
 #include "types.h"
 
+/* First of all, from a function without stack protector: what protects the stacks of all others. */
+void stack_guard_init(void);
 /* Before ExitBootServices: the size of the pool that paging_init() will want. */
 u64 paging_pool_pages(hpa_t memory_end);
 /* Leaves the firmware's stack for good. */

@@ -62,7 +62,10 @@ static const char *cpu_text(char *buf, size_t size)
 	return buf;
 }
 
-/* Addresses are shown relative to the image: what addr2line -e build/godwit.elf wants. */
+/*
+ * Addresses are shown relative to the image: what addr2line -e build/godwit.elf wants. Of callers it is the last
+ * byte of the call: where a call that never returns would return to is another function.
+ */
 static void show_backtrace(u64 rip, u64 rbp)
 {
 	for (u32 i = 0; i < BACKTRACE_MAX; i++) {
@@ -76,9 +79,9 @@ static void show_backtrace(u64 rip, u64 rbp)
 		if (!rbp || !IS_ALIGNED(rbp, 8) || !paging_mapped(rbp, 16) || frame[0] <= rbp)
 			break;
 		rbp = frame[0];
-		rip = frame[1];
-		if (!rip)
+		if (!frame[1])
 			break;
+		rip = frame[1] - 1;
 	}
 }
 
@@ -100,7 +103,7 @@ void panic(const char *fmt, ...)
 	str_vformat(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_error("panic on %s: %s", cpu_text(cpu, sizeof(cpu)), text);
-	show_backtrace((uintptr_t)__builtin_return_address(0),
+	show_backtrace((uintptr_t)__builtin_return_address(0) - 1,
 		       *(const u64 *)__builtin_frame_address(0));
 	panic_end();
 }
@@ -128,6 +131,16 @@ static void show_registers(const struct trap_frame *f)
 			  (unsigned long long)registers[i + 3].value);
 }
 
+/* Where the compiler's checks end: UD2 (gcc) or UD1 with a number (clang: 67 0F B9 40 n). */
+static bool is_compiler_trap(const struct trap_frame *frame)
+{
+	const u8 *at = (const u8 *)frame->rip;
+
+	if (frame->vector != VECTOR_INVALID_OPCODE || at < text_start || at + 4 > text_end)
+		return false;
+	return (at[0] == 0x0f && at[1] == 0x0b) || (at[0] == 0x67 && at[1] == 0x0f && at[2] == 0xb9);
+}
+
 void panic_trap(const struct trap_frame *frame)
 {
 	const char *name = frame->vector < ARRAY_SIZE(vector_names) ? vector_names[frame->vector] :
@@ -138,6 +151,9 @@ void panic_trap(const struct trap_frame *frame)
 	log_error("panic on %s: exception %llu (%s), error code %#llx",
 		  cpu_text(cpu, sizeof(cpu)), (unsigned long long)frame->vector,
 		  name ? name : "reserved", (unsigned long long)frame->error);
+	if (is_compiler_trap(frame))
+		log_error("  undefined behaviour: what the C at image + %#llx was about to do has no meaning",
+			  (unsigned long long)(frame->rip - (uintptr_t)image_start));
 	if (frame->vector == VECTOR_PAGE_FAULT)
 		log_info("  %s of %#llx: %s", frame->error & 16 ? "execution" :
 			  frame->error & 2 ? "write" : "read", (unsigned long long)cr2_read(),

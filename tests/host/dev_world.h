@@ -31,6 +31,7 @@ struct world {
 	struct vcpu vcpu;
 	u8 console[KIB(4)];
 	u8 input[KIB(1)];
+	u32 apic_page[PAGE_SIZE / 4];
 	u32 doorbells;
 	u32 kicks;
 };
@@ -52,6 +53,11 @@ u64 vm_tsc(const struct vm *vm)
 u64 vcpu_tsc(const struct vcpu *vcpu)
 {
 	return vm_tsc(vcpu->vm);
+}
+
+u64 vm_tsc_to_ns(unused const struct vm *vm, u64 ticks)
+{
+	return tsc_to_ns(ticks);
 }
 
 struct vcpu *vcpu_current(void)
@@ -100,6 +106,7 @@ static inline struct world *world_new(void)
 
 	assert_non_null(w);
 	w->vcpu.vm = &w->vm;
+	w->vcpu.apic_page = w->apic_page;
 	w->vm.vcpus[0] = &w->vcpu;
 	w->vm.vcpu_count = 1;
 	ring_init(&w->vm.console, w->console, sizeof(w->console));

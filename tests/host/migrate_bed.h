@@ -27,8 +27,10 @@
 #include "lib/fault.h"
 #include "lib/string.h"
 #include "migrate/migrate.h"
+#include "migrate/verify.h"
 #include "mm/npt_walk.h"
 #include "mm/pages.h"
+#include "net/tls/tls.h"
 #include "vmm/config/config.h"
 #include "vmm/cpuid.h"
 #include "vmm/hvm.h"
@@ -47,7 +49,7 @@
 
 struct bed_cpu {
 	struct cpu_state state;
-	u64 tsc_offset;
+	u64 tsc_offset, tsc_ratio;
 	bool event;
 };
 
@@ -136,16 +138,25 @@ static void bed_window(unused struct vcpu *vcpu, unused bool on)
 {
 }
 
-static void bed_set_tsc_offset(struct vcpu *vcpu, u64 offset)
+static void bed_set_tsc(struct vcpu *vcpu, u64 offset, u64 ratio)
 {
 	struct bed_cpu *cpu = vcpu->vendor;
 
 	cpu->tsc_offset = offset;
+	cpu->tsc_ratio = ratio;
 }
 
 static const struct npt_format *bed_format(void)
 {
 	return npt_amd_format(false);
+}
+
+/* 0: this CPU does not scale. */
+static u32 bed_ratio_bits;
+
+static u32 bed_tsc_ratio_bits(void)
+{
+	return bed_ratio_bits;
 }
 
 static struct hvm_ops bed_hvm = {
@@ -154,7 +165,8 @@ static struct hvm_ops bed_hvm = {
 	.get_state = bed_get_state, .set_state = bed_set_state, .get_cr = bed_get_cr,
 	.get_msr = bed_get_msr, .set_msr = bed_set_msr,
 	.irq_ready = bed_yes, .inject = bed_inject, .event_pending = bed_no, .request_irq_window = bed_window,
-	.insn_done = bed_nothing, .flush_tlb = bed_nothing, .set_tsc_offset = bed_set_tsc_offset,
+	.insn_done = bed_nothing, .flush_tlb = bed_nothing, .set_tsc = bed_set_tsc,
+	.tsc_ratio_bits = bed_tsc_ratio_bits,
 	.npt_format = bed_format,
 };
 
@@ -178,6 +190,10 @@ static u64 bed_tlb[BITMAP_WORDS(BED_PAGES)];
 static u64 bed_stores;
 static u32 bed_stores_per_step = 3;
 static u32 bed_working_set = 200;
+/* Instead of stores per step; 0: none. */
+static u32 bed_stores_per_s;
+/* Do moves compare the copies? */
+static bool bed_verifies;
 
 static bool bed_runs(const struct vm *vm)
 {
@@ -242,12 +258,30 @@ static void bed_store(struct vm *vm, u64 page, u32 offset, u64 value)
 	bed_stores++;
 }
 
+/* How often it stores in this step, if it has all of a CPU. */
+static u32 bed_stores_now(void)
+{
+	static u64 due;
+
+	if (!bed_stores_per_s)
+		return bed_stores_per_step;
+	due += bed_stores_per_s * BED_STEP_NS;
+	if (due < NS_PER_S)
+		return 0;
+	due -= NS_PER_S;
+	return 1;
+}
+
 static void bed_guest_program(void)
 {
 	struct vm *vm = bed_running();
+	u32 stores = bed_stores_now();
 
-	for (u32 i = 0; vm && i < bed_stores_per_step; i++) {
+	for (u32 i = 0; vm && i < stores; i++) {
 		u64 r = random_u64();
+
+		if (vm->cap && (r >> 40) % 100 >= vm->cap)
+			continue;
 
 		/* Zeros, too: pages come to be zero and cease to be. */
 		bed_store(vm, 1000 + r % bed_working_set, (u32)(r >> 20) % 512 * 8, r >> 60 ? r : 0);
@@ -296,6 +330,9 @@ static void bed_config(struct vm_config *config)
 	vm_config_complete(config);
 }
 
+/* Set where memory comes as zeros (fake_pages_set_lazy), and must not cost anything. */
+static bool bed_memory_is_zero;
+
 /* As vm_create, without a kernel. */
 static struct vm *bed_create_of(const struct vm_config *config)
 {
@@ -306,7 +343,8 @@ static struct vm *bed_create_of(const struct vm_config *config)
 	if (error)
 		fprintf(stderr, "bed: %s\n", why);
 	assert_int_equal(error, 0);
-	assert_int_equal(gmem_zero(&vm->gmem, 0, BED_BYTES), 0);
+	if (!bed_memory_is_zero)
+		assert_int_equal(gmem_zero(&vm->gmem, 0, BED_BYTES), 0);
 	vm_publish(vm);
 	vm_start(vm);
 	return vm;
@@ -328,7 +366,7 @@ static struct vm *bed_create(void)
 
 static const struct migrate_config bed_host = {
 	.host_name = "alpha",
-	.peers = { { "beta", { 10, 0, 0, 2 } }, { "alpha", { 10, 0, 0, 9 } } },
+	.peers = { { "beta", { 10, 0, 0, 2 }, true, true }, { "alpha", { 10, 0, 0, 9 }, true, true } },
 	.peer_count = 2,
 };
 
@@ -356,8 +394,11 @@ static int bed_set_up(unused void **state)
 	bed_hvm.name = "SVM";
 	bed_stores_per_step = 3;
 	bed_working_set = 200;
+	bed_stores_per_s = 0;
 	bed_shadow = calloc(1, BED_BYTES);
 	migrate_init(&bed_host, &fake_network);
+	verify_init(tls_digest);
+	bed_verifies = true;
 	return 0;
 }
 
@@ -397,7 +438,7 @@ static int bed_tear_down(unused void **state)
 
 static void bed_start(struct vm *vm, bool live)
 {
-	struct migrate_options options = { .live = live };
+	struct migrate_options options = { .live = live, .verify = bed_verifies };
 	char why[200] = "";
 	int error = migrate_start(vm, BED_PEER, &options, why, sizeof(why));
 
@@ -436,6 +477,8 @@ static struct vm *bed_move(struct vm *vm, bool live)
 	assert_non_null(vm);
 	assert_ptr_equal(vm, vm_find("web"));
 	assert_true(bed_memory_equal(vm));
+	migrate_get_progress(&progress);
+	assert_int_equal(progress.pages_verified, bed_verifies ? vm->gmem.pages : 0);
 	return vm;
 }
 

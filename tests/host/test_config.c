@@ -229,7 +229,8 @@ static void test_host_wrong_lines(void **state)
 				   "peers = ['beta', 'b=10.0.0.2', 'b=10.0.0.3']\n"
 				   "peer_timeout = 1\n"
 				   "guests = ['']\n"
-				   "pears = ['x']\n";
+				   "pears = ['x']\n"
+				   "key = '0123456789abcdef0123456789abcdeg0123456789abcdef0123456789abcdef'\n";
 	struct cfg_report report = fresh_report();
 	struct host_config c, defaults;
 
@@ -237,12 +238,14 @@ static void test_host_wrong_lines(void **state)
 	host_config_init(&c);
 	host_config_init(&defaults);
 	host_config_parse(&c, "godwit.cfg", text, strlen(text), &report);
-	assert_int_equal(report.errors, 13);
+	assert_int_equal(report.errors, 14);
+	assert_false(c.has_key);
 	assert_string_equal(c.dirty_log, "auto");
 	assert_string_equal(c.name, defaults.name);
 	assert_int_equal(c.serial_port, defaults.serial_port);
 	assert_int_equal(c.peer_count, 1);
 	assert_non_null(strstr(seen.text, "godwit.cfg:12: unknown key 'pears': did you mean 'peers'?"));
+	assert_non_null(strstr(seen.text, "godwit.cfg:13: key: 64 hexadecimal digits"));
 }
 
 static void test_garbage(void **state)

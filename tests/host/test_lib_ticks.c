@@ -82,6 +82,29 @@ static void test_wait(void **state)
 	}
 }
 
+static void test_ratio(void **state)
+{
+	static const unsigned int bits[] = { 32, 48 };
+
+	(void)state;
+	assert_int_equal(ticks_ratio(2000000, 1000000, 48), BIT(49));
+	assert_int_equal(ticks_ratio(1000000, 2000000, 32), BIT(31));
+	assert_int_equal(ticks_ratio(1000, 100000000, 32), BIT(32) / 100000);
+	assert_int_equal(ticks_ratio(100000000, 1000, 48), 100000 * BIT(48));
+	assert_int_equal(ticks_scaled(~0ull, BIT(48), 48), ~0ull);
+	assert_int_equal(ticks_scaled(BIT(62), BIT(32) / 3, 32), BIT(30) * (BIT(32) / 3));
+	/* After a year the scaled clock is late by what was rounded down, never early. */
+	for (u32 i = 0; i < ARRAY_SIZE(frequencies_khz); i++)
+		for (u32 j = 0; j < ARRAY_SIZE(bits); j++) {
+			u64 khz = frequencies_khz[i];
+			u64 there = YEAR_NS / NS_PER_MS * 2400000;
+			u64 right = YEAR_NS / NS_PER_MS * khz;
+			u64 scaled = ticks_scaled(there, ticks_ratio(khz, 2400000, bits[j]), bits[j]);
+
+			assert_in_range(scaled, right - (there >> bits[j]) - 1, right);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -89,6 +112,7 @@ int main(void)
 		cmocka_unit_test(test_same_as_guest),
 		cmocka_unit_test(test_from_ns),
 		cmocka_unit_test(test_wait),
+		cmocka_unit_test(test_ratio),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

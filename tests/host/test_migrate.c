@@ -75,6 +75,7 @@ static void test_no_flush_loses_stores(unused void **state)
 	struct vm *vm = bed_create();
 
 	bed_stores_per_step = 20;
+	bed_verifies = false;
 	assert_int_equal(fault_set("skip-dirty-kick", FAULT_FOREVER), 0);
 	bed_start(vm, true);
 	assert_int_equal(bed_run(200000), MIGRATE_DONE);
@@ -134,6 +135,65 @@ static void test_time(unused void **state)
 	assert_true(later < NS_PER_MS || -later < NS_PER_MS);
 	later = vm_tsc(vm) - tsc_read() - tsc_lead;
 	assert_true(later < NS_PER_MS || -later < NS_PER_MS);
+}
+
+/* A guest from a host with half or twice the TSC frequency keeps its own where the CPU scales, move after move. */
+static void test_other_tsc(unused void **state)
+{
+	struct vm *vm = bed_create();
+	const struct bed_cpu *cpu;
+	u64 khz = tsc_khz();
+	u64 before;
+
+	bed_ratio_bits = 48;
+	assert_true(vm_tsc_set_khz(vm, (u32)khz * 2));
+	vm_time_load(vm, vm_time_ns(vm), 1000);
+	fake_time_advance(NS_PER_S);
+	assert_in_range(vm_tsc(vm), 1000 + khz * 2000 - 10, 1000 + khz * 2000 + 10);
+	before = vm_tsc(vm);
+	vm = bed_move(vm, true);
+	assert_int_equal(vm->tsc_khz, khz * 2);
+	cpu = vm->vcpus[0]->vendor;
+	assert_int_equal(cpu->tsc_ratio, BIT(49));
+	assert_int_equal(cpu->tsc_offset, vm->tsc_offset);
+	assert_true(vm_tsc(vm) > before);
+	before = vm_tsc(vm);
+	fake_time_advance(NS_PER_S);
+	assert_in_range(vm_tsc(vm) - before, khz * 2000 - 10, khz * 2000 + 10);
+	assert_in_range(vm_tsc_to_ns(vm, khz * 2000), NS_PER_S - 1, NS_PER_S);
+
+	/* On to a CPU that does not scale: it goes as that host's, but what it was is not forgotten. */
+	before = vm_tsc(vm);
+	bed_ratio_bits = 0;
+	vm->tsc_ratio = 0;
+	vm_time_load(vm, vm_time_ns(vm), before);
+	vm = bed_move(vm, true);
+	assert_int_equal(((struct bed_cpu *)vm->vcpus[0]->vendor)->tsc_ratio, 0);
+	assert_int_equal(vm->tsc_khz, khz * 2);
+	assert_int_equal(vm_tsc_khz(vm), khz);
+	assert_true(vm_tsc(vm) > before);
+	bed_ratio_bits = 32;
+	before = vm_tsc(vm);
+	vm = bed_move(vm, false);
+	assert_int_equal(((struct bed_cpu *)vm->vcpus[0]->vendor)->tsc_ratio, BIT(33));
+	assert_true(vm_tsc(vm) > before);
+	bed_ratio_bits = 0;
+}
+
+/* As good as the same: nothing to scale. */
+static void test_nearly_same_tsc(unused void **state)
+{
+	struct vm *vm = bed_create();
+	u32 khz = (u32)tsc_khz();
+
+	bed_ratio_bits = 48;
+	assert_false(vm_tsc_set_khz(vm, khz + khz / 10000));
+	assert_true(vm_tsc_set_khz(vm, khz + khz / 1000));
+	assert_true(vm_tsc_set_khz(vm, khz - khz / 1000));
+	/* More than a CPU's ratio holds. */
+	assert_false(vm_tsc_set_khz(vm, 256 * khz));
+	assert_false(vm_tsc_set_khz(vm, khz));
+	bed_ratio_bits = 0;
 }
 
 static void test_paused_by_user(unused void **state)
@@ -395,6 +455,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_flush_loses_stores, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_registers_and_console, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_time, bed_set_up, bed_tear_down),
+		cmocka_unit_test_setup_teardown(test_other_tsc, bed_set_up, bed_tear_down),
+		cmocka_unit_test_setup_teardown(test_nearly_same_tsc, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_paused_by_user, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_does_not_converge, bed_set_up, bed_tear_down),
 		cmocka_unit_test_setup_teardown(test_ends_meanwhile, bed_set_up, bed_tear_down),

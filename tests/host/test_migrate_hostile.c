@@ -6,60 +6,37 @@
  */
 #include "migrate_bed.h"
 
-#include "lib/crc.h"
-#include "migrate/stream.h"
-
-#define STREAM_MAX MIB(2)
-#define RECORDS_MAX 600
-
-static const u8 anywhere[4] = { 127, 0, 0, 1 };
-static u8 recorded[STREAM_MAX] aligned(8);
-static size_t recorded_bytes;
-static struct {
-	u32 at, bytes;
-	u16 type;
-} records[RECORDS_MAX];
-static u32 record_count;
-
-static void tap(const void *data, size_t bytes)
-{
-	assert_true(recorded_bytes + bytes <= STREAM_MAX);
-	memcpy(recorded + recorded_bytes, data, bytes);
-	recorded_bytes += bytes;
-}
+#include "recorded_move.h"
 
 /* A move whose source's half is kept; then the guest is destroyed. */
-static void record_move(bool live)
+static void record_verified_move(bool live, bool verified)
 {
 	struct vm *vm = bed_create();
 
 	recorded_bytes = 0;
-	record_count = 0;
+	bed_verifies = verified;
 	fake_pipe.tap = tap;
 	bed_move(vm, live);
 	fake_pipe.tap = NULL;
 	bed_settle();
 	vm_destroy(bed_running());
 	bed_stores_per_step = 0;
-	for (u32 at = 0; at < recorded_bytes;) {
-		struct record_header *h = (struct record_header *)(recorded + at);
-
-		assert_true(record_count < RECORDS_MAX);
-		records[record_count].at = at;
-		records[record_count].type = h->type;
-		records[record_count].bytes = (u32)(sizeof(*h) + ALIGN_UP(h->length, 8));
-		at += records[record_count++].bytes;
-	}
+	split();
 	assert_int_equal(records[record_count - 1].type, RECORD_COMMIT);
 	assert_int_equal(fake_pages_used(), 0);
 }
 
+static void record_move(bool live)
+{
+	record_verified_move(live, false);
+}
+
 static struct stream raw;
-static u8 raw_body[1024] aligned(8);
+static u8 raw_body[2048] aligned(8);
 static char reason[256];
 static const struct record_rule raw_rules[] = {
 	{ RECORD_ACCEPT, 0, 1000 }, { RECORD_REFUSE, 0, 1000 }, { RECORD_ABORT, 0, 1000 },
-	{ RECORD_PREPARED, 0, 0 }, { RECORD_RUNNING, 0, 8 }, { 0, 0, 0 },
+	{ RECORD_PREPARED, 0, 0 }, { RECORD_RUNNING, 0, 8 }, { RECORD_VERIFIED, 0, 2000 }, { 0, 0, 0 },
 };
 
 static void raw_read(void)
@@ -273,6 +250,52 @@ static void test_changed(unused void **state)
 	assert_true(ran > 10);
 }
 
+static u32 index_of(u16 type)
+{
+	u32 i = 0;
+
+	while (records[i].type != type)
+		i++;
+	return i;
+}
+
+static void damage_length(u8 *record, unused u32 bytes)
+{
+	struct record_header *h = (struct record_header *)record;
+
+	h->length += random_u64() % 2 ? 8 : (u32)-8;
+}
+
+/* VERIFY comes once, before END, and has its length; COMMIT comes after the last digest. */
+static void test_verify_record(unused void **state)
+{
+	u32 order[RECORDS_MAX + 1];
+	u32 count, verify;
+
+	record_verified_move(false, true);
+	verify = index_of(RECORD_VERIFY);
+	assert_int_equal(records[verify + 1].type, RECORD_END);
+	count = order_all(order);
+	for (u32 run = 0; run < 8; run++) {
+		replay(order, count, verify, damage_length);
+		assert_non_null(strstr(reason, "VERIFY record has"));
+		assert_false(finish());
+	}
+	/* COMMIT is sent at once here, and the digests take a while. */
+	replay(order, count, ~0u, NULL);
+	assert_non_null(strstr(reason, "COMMIT) is not known or not expected here"));
+	assert_false(finish());
+	order[verify] = verify + 1;
+	order[verify + 1] = verify;
+	replay(order, count, ~0u, NULL);
+	assert_non_null(strstr(reason, "VERIFY) is not known or not expected here"));
+	assert_false(finish());
+	order[verify] = order[verify + 1] = verify;
+	replay(order, count, ~0u, NULL);
+	assert_non_null(strstr(reason, "two VERIFY records"));
+	assert_false(finish());
+}
+
 /* The CPU does not take the state that the checks let pass. */
 static void test_set_state_fails(unused void **state)
 {
@@ -292,7 +315,8 @@ static void test_set_state_fails(unused void **state)
 /* The source's guest goes on whatever comes back, as long as COMMIT is not sent. */
 static void test_wrong_answers(unused void **state)
 {
-	static const u16 types[] = { RECORD_ACCEPT, RECORD_PREPARED, RECORD_RUNNING, RECORD_STATUS, RECORD_HELLO, 999 };
+	static const u16 types[] = { RECORD_ACCEPT, RECORD_PREPARED, RECORD_RUNNING, RECORD_STATUS, RECORD_VERIFIED,
+				     RECORD_HELLO, 999 };
 	struct migrate_progress progress;
 	struct vm *vm;
 
@@ -331,7 +355,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_replayed), TEST(test_lost_and_doubled_records), TEST(test_cut_short), TEST(test_exchanged),
-		TEST(test_changed), TEST(test_set_state_fails), TEST(test_wrong_answers),
+		TEST(test_changed), TEST(test_verify_record), TEST(test_set_state_fails), TEST(test_wrong_answers),
 	};
 
 	return cmocka_run_group_tests_name("migrate_hostile", tests, NULL, NULL);

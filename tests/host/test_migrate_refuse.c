@@ -180,7 +180,7 @@ static void make_hello(void)
 
 	memset(&raw, 0, sizeof(raw));
 	memcpy(handover.uuid, vm->config.uuid, sizeof(handover.uuid));
-	assert_int_equal(hello_build(&raw, vm, &handover, true, hello_bytes, &hello_size), 0);
+	assert_int_equal(hello_build(&raw, vm, &handover, WIRE_LIVE, hello_bytes, &hello_size), 0);
 	vm_destroy(vm);
 }
 
@@ -224,6 +224,116 @@ static void test_hello_accepted(unused void **state)
 {
 	make_hello();
 	expect_answer(RECORD_ACCEPT, "");
+}
+
+/* --- a check by hand -------------------------------------------------------------------------- */
+
+static u8 probe[4096] aligned(8);
+
+static void begin_check(void)
+{
+	make_hello();
+	fixed_part()->purpose = WIRE_CHECK;
+	seal();
+	raw_connect();
+	raw.out_sequence = 1; /* behind HELLO's */
+	stream_send(&raw, hello_bytes, hello_size);
+	assert_int_equal(answer(), RECORD_ACCEPT);
+	/* Nothing of the guest is there. */
+	assert_null(vm_next_any(NULL));
+	assert_false(migrate_get_arrival(&(struct migrate_arrival){ 0 }));
+}
+
+static void send_probe(u32 bytes)
+{
+	while (!stream_pump(&raw))
+		bed_step();
+	stream_send(&raw, probe, record_seal_probe(&raw, probe, bytes));
+	while (!stream_pump(&raw))
+		bed_step();
+	stream_send(&raw, probe, bytes);
+}
+
+static void end_check(u16 type)
+{
+	if (type)
+		assert_int_equal(answer(), type);
+	raw_close();
+	assert_int_equal(fake_pages_used(), 0);
+}
+
+static void test_check_by_hand(unused void **state)
+{
+	begin_check();
+	for (u32 i = 0; i < 50; i++)
+		send_probe(i % 2 ? 4096 : 0);
+	end_check(0);
+}
+
+/* What a move goes on with has no place in a check. */
+static void test_check_is_no_move(unused void **state)
+{
+	static const u16 types[] = { RECORD_HELLO, RECORD_PAGE, RECORD_ZERO, RECORD_TIME, RECORD_END, RECORD_COMMIT,
+				     RECORD_QUERY, RECORD_PROBE };
+
+	for (u32 i = 0; i < ARRAY_SIZE(types); i++) {
+		begin_check();
+		/* (The PROBE is too short.) */
+		memset(probe, 0, sizeof(probe));
+		stream_send(&raw, probe, record_seal(&raw, probe, types[i], types[i] == RECORD_PROBE ? 0 : 64));
+		end_check(RECORD_ABORT);
+	}
+}
+
+static void test_probe_of_no_words(unused void **state)
+{
+	struct record_header *h = (struct record_header *)probe;
+	size_t bytes;
+
+	begin_check();
+	bytes = record_seal_probe(&raw, probe, 16);
+	h->length += 3;
+	h->crc = 0;
+	h->crc = crc32c(0, probe, bytes);
+	stream_send(&raw, probe, bytes);
+	end_check(RECORD_ABORT);
+}
+
+/* And a move has no place for bytes that mean nothing. */
+static void test_probe_in_a_move(unused void **state)
+{
+	make_hello();
+	seal();
+	raw_connect();
+	raw.out_sequence = 1;
+	stream_send(&raw, hello_bytes, hello_size);
+	assert_int_equal(answer(), RECORD_ACCEPT);
+	send_probe(64);
+	end_check(RECORD_ABORT);
+}
+
+/* A peer that goes on for ever keeps a connection for half a minute. */
+static void test_endless_check(unused void **state)
+{
+	begin_check();
+	for (u32 i = 0; i < 8; i++) {
+		send_probe(64);
+		fake_time_advance(4 * NS_PER_S);
+		bed_step();
+	}
+	end_check(RECORD_ABORT);
+}
+
+/* Silent: gone after the usual time. */
+static void test_silent_check(unused void **state)
+{
+	begin_check();
+	for (u32 i = 0; i < 60; i++) {
+		fake_time_advance(NS_PER_S);
+		bed_step();
+	}
+	assert_true(raw.pipe->ops->status(raw.pipe) != 0);
+	end_check(0);
 }
 
 static void test_version(unused void **state)
@@ -427,7 +537,7 @@ static void test_silent_connections(unused void **state)
 	bed_step();
 	for (u32 i = 0; i < 10; i++)
 		closed += pipes[i]->ops->status(pipes[i]) != 0;
-	assert_int_equal(closed, 6);
+	assert_int_equal(closed, 8);
 	bed_settle();
 	for (u32 i = 0; i < 10; i++) {
 		assert_int_not_equal(pipes[i]->ops->status(pipes[i]) == 0 && !fake_pipe_readable(pipes[i]), 1);
@@ -488,6 +598,8 @@ int main(void)
 		TEST(test_claims_another_name), TEST(test_another_host_answers), TEST(test_no_network),
 		TEST(test_one_at_a_time), TEST(test_not_running), TEST(test_no_dirty_bits),
 		TEST(test_hello_accepted), TEST(test_version), TEST(test_version_of_another_length), TEST(test_magic), TEST(test_extension), TEST(test_board),
+		TEST(test_check_by_hand), TEST(test_check_is_no_move), TEST(test_probe_of_no_words), TEST(test_probe_in_a_move),
+		TEST(test_endless_check), TEST(test_silent_check),
 		TEST(test_device_version), TEST(test_device_unknown), TEST(test_lengths), TEST(test_config_differs),
 		TEST(test_config_wrong), TEST(test_config_hostile_text), TEST(test_xsave), TEST(test_clashes), TEST(test_busy),
 		TEST(test_create_while_arriving),

@@ -88,6 +88,8 @@ static void machine(u32 svm_edx, u32 asids)
 	fake_msr_set(MSR_EFER, EFER_LME | EFER_LMA);
 	fake_msr_set(MSR_VM_HSAVE_PA, 0);
 	fake_msr_set(MSR_TSC_AUX, 0);
+	if (svm_edx & CPUID_TSC_RATIO)
+		fake_msr_set(MSR_TSC_RATIO, 0);
 }
 
 static void cpu_begin(u32 index)
@@ -837,10 +839,32 @@ static void test_clean_bits(void **state)
 	assert_int_equal(svm_ops.set_msr(&vcpu, MSR_PAT, 0), 0);
 	enter_on(0);
 	assert_int_equal(cpu.entered.clean, CLEAN_ALL & ~CLEAN_NP);
-	svm_ops.set_tsc_offset(&vcpu, 12345);
+	svm_ops.set_tsc(&vcpu, 12345, 0);
 	enter_on(0);
 	assert_int_equal(cpu.entered.clean, CLEAN_ALL & ~CLEAN_I);
 	assert_int_equal(cpu.entered.tsc_offset, 12345);
+}
+
+/* The ratio is of the vCPU that runs; no CPU that has not got it sees its MSR. */
+static void test_tsc_ratio(void **state)
+{
+	(void)state;
+	enter_on(0);
+	if (!svm_features.tsc_ratio) {
+		assert_int_equal(svm_ops.tsc_ratio_bits(), 0);
+		return;
+	}
+	assert_int_equal(svm_ops.tsc_ratio_bits(), 32);
+	assert_int_equal(msr_read(MSR_TSC_RATIO), BIT(32));
+	svm_ops.set_tsc(&vcpu, 7, BIT(33));
+	enter_on(0);
+	assert_int_equal(msr_read(MSR_TSC_RATIO), BIT(33));
+	assert_int_equal(cpu.entered.tsc_offset, 7);
+	enter_on(1);
+	assert_int_equal(msr_read(MSR_TSC_RATIO), BIT(33));
+	svm_ops.set_tsc(&vcpu, 7, 0);
+	enter_on(1);
+	assert_int_equal(msr_read(MSR_TSC_RATIO), BIT(32));
 }
 
 static void test_tsc_aux(void **state)
@@ -909,6 +933,8 @@ int main(void)
 		QEMU(test_asid_cpus),
 		QEMU(test_clean_bits),
 		QEMU(test_tsc_aux),
+		QEMU(test_tsc_ratio),
+		ALL(test_tsc_ratio),
 		QEMU(test_ibpb),
 	};
 

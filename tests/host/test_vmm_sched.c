@@ -13,6 +13,7 @@
 #include "fake/fake_cpu.h"
 #include "fake/fake_hvm.h"
 #include "fake/fake_pages.h"
+#include "vmm/cap.h"
 #include "vmm/msr.h"
 #include "vmm/sched.h"
 #include "vmm/vcpu.h"
@@ -144,6 +145,95 @@ static void test_cpus_without(void **state)
 	fake_cpu_set_count(1);
 }
 
+/* A vCPU that wants to run all the time, in slices that end late by late_ns: what part of the time it gets, in 1/1000. */
+static u64 share_of(u32 percent, u64 late_ns)
+{
+	struct cap cap = { 0 };
+	u64 now_ns = 100 * NS_PER_S;
+	u64 run_ns = 3600 * NS_PER_S; /* long before it was capped */
+	u64 begin_ns = now_ns;
+	u64 ran_ns = 0;
+
+	while (now_ns < begin_ns + 100 * NS_PER_S) {
+		u64 left_ns;
+		u64 until_ns = cap_check(&cap, percent, now_ns, run_ns, &left_ns);
+
+		assert_true((until_ns == 0) == (left_ns != 0));
+		assert_true(left_ns <= CAP_PERIOD_NS);
+		if (until_ns) {
+			assert_true(until_ns > now_ns);
+			now_ns = until_ns;
+			continue;
+		}
+		now_ns += left_ns + late_ns;
+		run_ns += left_ns + late_ns;
+		ran_ns += left_ns + late_ns;
+	}
+	return ran_ns * 1000 / (now_ns - begin_ns);
+}
+
+static void test_cap_share(void **state)
+{
+	(void)state;
+	for (u32 percent = 1; percent < 100; percent++)
+		assert_in_range(share_of(percent, 0), percent * 10 - 1, percent * 10 + 1);
+	assert_in_range(share_of(20, 300 * NS_PER_US), 195, 205);
+	/* So late that the debt is forgiven: more than its share, but bounded. */
+	assert_true(share_of(20, 50 * NS_PER_MS) < 600);
+}
+
+static u64 entries_until(u64 end_ns)
+{
+	u64 before = fake_guest_entries(busy->vcpus[0]);
+
+	while (time_ns() < end_ns) {
+		cpu_take_pending();
+		if (!sched_run_slice())
+			fake_time_advance(NS_PER_MS / 10);
+	}
+	return fake_guest_entries(busy->vcpus[0]) - before;
+}
+
+/* Every entry of the busy guest lasts a millisecond. */
+static void run_a_while(struct vcpu *vcpu)
+{
+	struct vm_exit nothing = { .kind = VM_EXIT_HOST };
+
+	if (vcpu->vm != busy)
+		return;
+	if (!fake_guest_left(vcpu))
+		fake_guest_exit(vcpu, &nothing);
+	fake_time_advance(NS_PER_MS);
+	if (fake_cpu_timer(0) && time_ns() >= fake_cpu_timer(0))
+		cpu_self()->pending |= CPU_PENDING_TIMER;
+}
+
+/* What a capped guest runs; that the CPU is told when it may again; and that an end of the cap is one. */
+static void test_cap(void **state)
+{
+	u64 capped, after, deadline_ns;
+
+	(void)state;
+	fake_hvm_set_hook(run_a_while);
+	sched_set_cap(busy, 20);
+	entries_until(time_ns() + 100 * NS_PER_MS);
+	capped = entries_until(time_ns() + NS_PER_S);
+	assert_in_range(capped, 170, 230);
+	/* It waits, and its CPU knows until when. */
+	while (sched_run_slice())
+		;
+	deadline_ns = sched_next_deadline();
+	assert_true(deadline_ns > time_ns() && deadline_ns <= time_ns() + 60 * NS_PER_MS);
+	/* Paused, nobody waits for it; then it goes on. */
+	vm_pause(busy, VM_PAUSE_USER);
+	assert_true(sched_next_deadline() == 0 || sched_next_deadline() != deadline_ns);
+	vm_unpause(busy, VM_PAUSE_USER);
+	sched_set_cap(busy, 0);
+	assert_true(sched_run_slice());
+	after = entries_until(time_ns() + NS_PER_S);
+	assert_true(after > 900);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -151,6 +241,8 @@ int main(void)
 		TEST(test_sleeper_ends_the_run),
 		TEST(test_sleeper_is_next),
 		TEST(test_cpus_without),
+		TEST(test_cap_share),
+		TEST(test_cap),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include "arch/x86_64/hvm/event.c"
 #include "arch/x86_64/hvm/state.c"
 #include "arch/x86_64/npt_ept.c"
+#include "arch/x86_64/vmx/apic.c"
 #include "arch/x86_64/vmx/error.c"
 #include "arch/x86_64/vmx/event.c"
 #include "arch/x86_64/vmx/exit.c"
@@ -249,6 +250,14 @@ static struct vm vm;
 static struct vcpu vcpu;
 static struct cpuid_policy policy;
 static u8 xsave_area[4096] aligned(64);
+static u32 apic_page[PAGE_SIZE / 4] aligned(4096);
+/* What the local APIC says. */
+static struct irqchip_view apic_view;
+
+void irqchip_view(unused const struct vcpu *of, struct irqchip_view *view)
+{
+	*view = apic_view;
+}
 
 #define EPT_CAPS (EPT_CAP_4_LEVELS | EPT_CAP_WRITE_BACK | EPT_CAP_PAGES_2M | EPT_CAP_PAGES_1G | EPT_CAP_AD_BITS | \
 		  EPT_CAP_INVEPT | EPT_CAP_INVVPID)
@@ -298,6 +307,9 @@ static int setup(void **state)
 	assert_int_equal(fake_pages_used(), 0);
 	machine();
 	assert_null(vmx_ops.missing());
+	vmx_ops.apic_assist(true);
+	apic_view = (struct irqchip_view){ .requested = 0 };
+	memset(apic_page, 0, sizeof(apic_page));
 	for (u32 i = 2; i-- > 0;) {
 		fake_cpu_set_self(i);
 		assert_int_equal(vmx_ops.cpu_on(cpu_self()), 0);
@@ -313,6 +325,7 @@ static int setup(void **state)
 	assert_int_equal(gmem_init(&vm.gmem, LARGE_SIZE, vmx_ops.npt_format()), 0);
 	vcpu.vm = &vm;
 	vcpu.xsave = xsave_area;
+	vcpu.apic_page = apic_page;
 	vcpu.xcr0 = 1;
 	return vmx_ops.vcpu_init(&vcpu);
 }
@@ -455,12 +468,27 @@ static void test_cpu_on(void **state)
 	assert_int_equal(fake_pages_used(), 0);
 }
 
-static bool msr_exits(u32 msr, bool write)
+static bool map_exits(bool x2apic, u32 msr, bool write)
 {
-	const u8 *map = page_ptr(vmx_msr_bitmap());
+	const u8 *map = page_ptr(vmx_msr_bitmap(x2apic));
 	u32 base = (msr >= 0xc0000000u ? 1024 : 0) + (write ? 2048 : 0);
 
 	return map[base + (msr & 0x1fff) / 8] >> (msr % 8) & 1;
+}
+
+static bool msr_exits(u32 msr, bool write)
+{
+	return map_exits(false, msr, write);
+}
+
+static u32 map_open(bool x2apic)
+{
+	u32 open = 0;
+
+	for (u32 i = 0; i < MSR_BITMAP_BYTES; i++)
+		for (u32 bit = 0; bit < 8; bit++)
+			open += !(((const u8 *)page_ptr(vmx_msr_bitmap(x2apic)))[i] >> bit & 1);
+	return open;
 }
 
 static void test_maps(void **state)
@@ -468,17 +496,34 @@ static void test_maps(void **state)
 	static const u32 pass[] = { 0x174, 0x175, 0x176, 0xc0000081u, 0xc0000082u, 0xc0000084u, 0xc0000100u, 0xc0000101u,
 				    0xc0000102u };
 	static const u32 exits[] = { 0x10, 0x1b, 0x277, 0x1d9, 0x6e0, 0x800, 0x1fff, 0xc0000080u, 0xc0000083u, 0xc0000103u };
-	u32 open = 0;
 
 	(void)state;
 	for (u32 i = 0; i < ARRAY_SIZE(pass); i++)
 		assert_true(!msr_exits(pass[i], false) && !msr_exits(pass[i], true));
 	for (u32 i = 0; i < ARRAY_SIZE(exits); i++)
 		assert_true(msr_exits(exits[i], false) && msr_exits(exits[i], true));
-	for (u32 i = 0; i < MSR_BITMAP_BYTES; i++)
-		for (u32 bit = 0; bit < 8; bit++)
-			open += !(((const u8 *)page_ptr(vmx_msr_bitmap()))[i] >> bit & 1);
-	assert_int_equal(open, 2 * ARRAY_SIZE(pass));
+	assert_int_equal(map_open(false), 2 * ARRAY_SIZE(pass));
+	for (u32 i = 0; i < 2 * IO_BITMAP_BYTES; i++)
+		assert_int_equal(((const u8 *)page_ptr(vmx_io_bitmaps()))[i], 0xff);
+	run(EXIT_CPUID, 0);
+	assert_int_equal(now()->field[VMCS_IO_BITMAPS], vmx_io_bitmaps());
+	assert_int_equal(now()->field[VMCS_IO_BITMAPS + 2], vmx_io_bitmaps() + 4096);
+}
+
+/* What a guest in x2APIC mode may besides: 39 reads and 2 writes, and none that would reach the host's APIC. */
+static void test_x2apic_map(void **state)
+{
+	static const u32 computed[] = { 0x800, 0x80b, 0x80e, 0x82f, 0x830, 0x831, 0x839, 0x83f, 0x840, 0x8ff };
+
+	(void)state;
+	for (u32 msr = 0x810; msr <= 0x828; msr++)
+		assert_true(!map_exits(true, msr, false) && map_exits(true, msr, true));
+	for (u32 i = 0; i < ARRAY_SIZE(computed); i++)
+		assert_true(map_exits(true, computed[i], false));
+	for (u32 msr = 0x800; msr < 0x900; msr++)
+		assert_int_equal(map_exits(true, msr, true), msr != 0x808 && msr != 0x80b);
+	assert_int_equal(map_open(true) - map_open(false), 41);
+	assert_false(map_exits(true, MSR_LSTAR, true));
 }
 
 /* --- exits -------------------------------------------------------------------------------------- */
@@ -1024,7 +1069,11 @@ static void test_control_registers(void **state)
 	run(EXIT_CPUID, 0);
 	assert_int_equal(vmx_ops.get_cr(&vcpu, 4), CR4_PAE | CR4_MCE);
 	vmx_ops.set_cr(&vcpu, 8, 9);
-	assert_int_equal(vv()->virtual_apic[VIRTUAL_APIC_TPR], 0x90);
+	assert_int_equal(apic_page[0x80 / 4], 0x90);
+	/* TPR's low half is MMIO's alone. */
+	apic_page[0x80 / 4] = 0x95;
+	vmx_ops.set_cr(&vcpu, 8, 9);
+	assert_int_equal(apic_page[0x80 / 4], 0x95);
 	assert_int_equal(vmx_ops.get_cr(&vcpu, 8), 9);
 	vmx_ops.set_cr(&vcpu, 2, 0x77);
 	run(EXIT_CPUID, 0);
@@ -1115,7 +1164,7 @@ static void test_cpus(void **state)
 /* Another vCPU runs on the same CPU: what nothing switches is exchanged, and the predictor is told. */
 static void test_two_vcpus(void **state)
 {
-	struct vcpu other = { .vm = &vm, .index = 1, .xsave = xsave_area, .xcr0 = 1 };
+	struct vcpu other = { .vm = &vm, .index = 1, .xsave = xsave_area, .apic_page = apic_page, .xcr0 = 1 };
 	struct vm_exit exited;
 
 	(void)state;
@@ -1140,9 +1189,110 @@ static void test_two_vcpus(void **state)
 static void test_tsc_offset(void **state)
 {
 	(void)state;
-	vmx_ops.set_tsc_offset(&vcpu, 12345);
+	vmx_ops.set_tsc(&vcpu, 12345, 0);
 	run(EXIT_CPUID, 0);
 	assert_int_equal(now()->field[VMCS_TSC_OFFSET], 12345);
+	assert_false(now()->field[VMCS_SECONDARY_CONTROLS] & SECONDARY_TSC_SCALING);
+}
+
+static void test_tsc_scaling(void **state)
+{
+	(void)state;
+	assert_int_equal(vmx_ops.tsc_ratio_bits(), 48);
+	vmx_ops.set_tsc(&vcpu, 5, BIT(49));
+	run(EXIT_CPUID, 0);
+	assert_int_equal(now()->field[VMCS_TSC_OFFSET], 5);
+	assert_int_equal(now()->field[VMCS_TSC_MULTIPLIER], BIT(49));
+	assert_true(now()->field[VMCS_SECONDARY_CONTROLS] & SECONDARY_TSC_SCALING);
+	vmx_ops.set_tsc(&vcpu, 5, 0);
+	run(EXIT_CPUID, 0);
+	assert_false(now()->field[VMCS_SECONDARY_CONTROLS] & SECONDARY_TSC_SCALING);
+	/* A CPU without it: the field does not exist there. */
+	fake_msr_set(MSR_VMX_SECONDARY, ALLOW_ALL & ~((u64)SECONDARY_TSC_SCALING << 32));
+	assert_null(vmx_ops.missing());
+	assert_int_equal(vmx_ops.tsc_ratio_bits(), 0);
+}
+
+/* --- the local APIC --------------------------------------------------------------------------------- */
+
+static u32 apicv_controls(void)
+{
+	return (u32)now()->field[VMCS_SECONDARY_CONTROLS] & SECONDARY_APICV;
+}
+
+/* A guest in x2APIC mode is given its interrupts by the CPU, which is told anew what there is whenever it changes. */
+static void test_apicv(void **state)
+{
+	(void)state;
+	apic_view = (struct irqchip_view){ .requested = 0x31, .tpr_threshold = 3 };
+	assert_false(vmx_ops.apic_sync(&vcpu));
+	run(EXIT_CPUID, 0);
+	assert_int_equal(apicv_controls(), 0);
+	assert_int_equal(now()->field[VMCS_TPR_THRESHOLD], 3);
+	assert_int_equal(now()->field[VMCS_VIRTUAL_APIC], page_hpa(apic_page));
+	assert_false(now()->field[VMCS_PRIMARY_CONTROLS] & PRIMARY_CR8_LOAD);
+
+	apic_view = (struct irqchip_view){ .x2apic = true, .requested = 0x31, .in_service = 0x20, .level = { 1, 2, 3, 4 } };
+	assert_true(vmx_ops.apic_sync(&vcpu));
+	run(EXIT_CPUID, 0);
+	assert_int_equal(apicv_controls(), SECONDARY_APICV);
+	assert_int_equal(now()->field[VMCS_INTERRUPT_STATUS], 0x2031);
+	assert_int_equal(now()->field[VMCS_MSR_BITMAP], vmx_msr_bitmap(true));
+	for (u32 i = 0; i < 4; i++)
+		assert_int_equal(now()->field[VMCS_EOI_EXITS + 2 * i], i + 1);
+	/* What the CPU made of it stays, until something changes. */
+	now()->field[VMCS_INTERRUPT_STATUS] = 0x31;
+	run(EXIT_CPUID, 0);
+	assert_int_equal(now()->field[VMCS_INTERRUPT_STATUS], 0x31);
+
+	/* Switched off by software, or reset: back to what every CPU can do. */
+	apic_view = (struct irqchip_view){ .requested = 0 };
+	assert_false(vmx_ops.apic_sync(&vcpu));
+	run(EXIT_CPUID, 0);
+	assert_int_equal(apicv_controls(), 0);
+	assert_int_equal(now()->field[VMCS_MSR_BITMAP], vmx_msr_bitmap(false));
+	assert_int_equal(now()->field[VMCS_TPR_THRESHOLD], 0);
+}
+
+static void test_apic_exits(void **state)
+{
+	struct vm_exit exit;
+
+	(void)state;
+	exit = run(EXIT_VIRTUAL_EOI, 0x41);
+	assert_int_equal(exit.kind, VM_EXIT_EOI);
+	assert_int_equal(exit.eoi.vector, 0x41);
+	vcpu.requests = 0;
+	exit = run(EXIT_TPR_BELOW_THRESHOLD, 0);
+	assert_int_equal(exit.kind, VM_EXIT_IRQ_WINDOW);
+	assert_int_equal(vcpu.requests, VCPU_REQ_LOOK);
+}
+
+/* Forbidden (apicv = 'off'), or not there at all. */
+static void test_apic_not_assisted(void **state)
+{
+	struct vcpu other = { .vm = &vm, .index = 1, .apic_page = apic_page };
+	struct vm_exit exited;
+
+	(void)state;
+	apic_view = (struct irqchip_view){ .x2apic = true, .requested = 0x31, .tpr_threshold = 3 };
+	vmx_ops.apic_assist(false);
+	assert_string_equal(vmx_ops.apic_label(), "emulated");
+	assert_int_equal(vmx_ops.vcpu_init(&other), 0);
+	assert_false(vmx_ops.apic_sync(&other));
+	vmx_ops.vcpu_run(&other, &exited);
+	assert_true(now()->field[VMCS_PRIMARY_CONTROLS] & PRIMARY_CR8_LOAD);
+	assert_int_equal(apicv_controls(), 0);
+	vmx_ops.vcpu_leave(&other);
+	vmx_ops.vcpu_fini(&other);
+
+	vmx_ops.apic_assist(true);
+	vmx_features.apicv = false;
+	assert_string_equal(vmx_ops.apic_label(), "emulated, with a TPR shadow");
+	assert_false(vmx_ops.apic_sync(&vcpu));
+	run(EXIT_CPUID, 0);
+	assert_int_equal(apicv_controls(), 0);
+	assert_int_equal(now()->field[VMCS_TPR_THRESHOLD], 3);
 }
 
 /* --- the page-modification log -------------------------------------------------------------------- */
@@ -1229,6 +1379,7 @@ int main(void)
 		cmocka_unit_test(test_controls),
 		cmocka_unit_test(test_cpu_on),
 		EACH(test_maps),
+		EACH(test_x2apic_map),
 		EACH(test_exit_simple),
 		EACH(test_exit_host),
 		EACH(test_exit_io),
@@ -1255,6 +1406,10 @@ int main(void)
 		EACH(test_cpus),
 		EACH(test_two_vcpus),
 		EACH(test_tsc_offset),
+		EACH(test_tsc_scaling),
+		EACH(test_apicv),
+		EACH(test_apic_exits),
+		EACH(test_apic_not_assisted),
 		EACH(test_pml),
 	};
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all parts of the test bed stand on: paths, processes that end with us, waiting with a limit."""
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 BUILD = TOP / "build"
 GUEST = BUILD / "guest"
+EFI = (TOP / os.environ.get("GODWIT_EFI", "build/BOOTX64.EFI")).resolve()   # make bench: the release build
 
 NODE_IP = "10.77.0.254"
 PREFIX = 24

@@ -5,17 +5,18 @@ Everything happens inside a network namespace of its own (enter_namespace), in w
 bridge, every host's NIC a TAP on it, and the real ping, ssh, curl... of this machine are what talks to the guests.
 Waiting is for events (a text on a serial line, a process's end), each with a time limit that says what it waited for.
 """
+import contextlib
 import os
 import sys
 from pathlib import Path
 
-from basics import (BOOT_TIMEOUT_S, BUILD, COMMAND_TIMEOUT_S, GUEST, NODE_IP, PREFIX, TOP, Trouble, run, spawn, until)
+from basics import (BOOT_TIMEOUT_S, BUILD, COMMAND_TIMEOUT_S, EFI, GUEST, NODE_IP, PREFIX, TOP, Trouble, run, spawn, until)
 from bochs import BochsHost, why_no_bochs
-from machine import Host, guest_config, guest_ip, summary
-from node import (Pinger, SshSession, boot_id, complaints, ssh, ssh_command, wait_guest)
+from machine import CLUSTER_KEY, Host, guest_config, guest_ip, summary
+from node import (BOOT_ID, Pinger, SshSession, boot_id, complaints, ssh, ssh_command, wait_guest)
 from qemu import QemuHost, qemu_program
 
-__all__ = ["BOOT_TIMEOUT_S", "BUILD", "COMMAND_TIMEOUT_S", "GUEST", "NODE_IP", "PREFIX", "TOP", "Trouble", "run", "spawn",
+__all__ = ["BOOT_TIMEOUT_S", "BUILD", "COMMAND_TIMEOUT_S", "EFI", "GUEST", "NODE_IP", "PREFIX", "TOP", "Trouble", "run", "spawn",
            "until", "BochsHost", "why_no_bochs", "Host", "guest_config", "guest_ip", "summary", "Pinger", "SshSession", "boot_id",
            "complaints", "ssh", "ssh_command", "wait_guest", "QemuHost", "qemu_program", "VENDORS", "host", "vendor_argument"]
 
@@ -91,6 +92,21 @@ class Segment:
     def link(self, name, up):
         """Cuts or restores a port as a pulled cable would."""
         run("ip", "link", "set", name, "up" if up else "down")
+
+    @contextlib.contextmanager
+    def address(self, ip):
+        """This machine has that address too, meanwhile."""
+        run("ip", "address", "add", f"{ip}/{PREFIX}", "dev", self.name)
+        try:
+            yield
+        finally:
+            run("ip", "address", "del", f"{ip}/{PREFIX}", "dev", self.name)
+
+    def s_client(self, own_ip, ip, port, *words):
+        """What openssl's TLS client prints that connects from own_ip, says nothing and hangs up."""
+        with self.address(own_ip):
+            done = run("openssl", "s_client", "-connect", f"{ip}:{port}", "-bind", own_ip, *words, check=False, errors="replace")
+        return done.stdout + done.stderr
 
     def close(self):
         for name in list(self.taps):

@@ -12,23 +12,26 @@ import sys
 import time
 
 import bed
+import forecast
 
 OUT = bed.BUILD / "bench"
 GUEST_IP = bed.guest_ip(1)
 GUEST_MIB = 256
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 SHIFT = 3           # icount: 2^3 TSC ticks (ns) an instruction
-TURNS = 1000        # tests/guests/tiny/exits.asm
+TURNS = 50          # tests/guests/tiny/exits.asm
 WRITTEN_PAGES = 4096    # tests/guests/tiny/writer.asm
 LIVE_MOVES = 20
+FORECASTS = 10
 TARGETS = {
     "exit_cpuid_instructions": "<= 250", "exit_npf_mmio_instructions": "", "exit_port_instructions": "<= 300",
     "prompt_instructions": "", "downtime_ms_median": "<= 40", "downtime_ms_max": "", "total_s_median": "<= 1.0",
-    "wire_bytes_per_used_byte": "<= 1.02", "throughput_mb_s": "", "link_tcp_mb_s": "", "throughput_ratio": ">= 0.90",
+    "wire_bytes_per_used_byte": "<= 1.02", "throughput_mb_s": "", "link_tcp_mb_s": "", "throughput_ratio": ">= 0.50",
     "dirty_guest_slowdown_ratio": "", "host_bytes": "<= 8388608", "guest_overhead_bytes": "<= 1048576", "image_bytes": "",
     "own_code_lines": "about 15000", "dirty_round_instructions_idle_4gib": "<= 100000",
     "vmx_dirty_round_instructions_idle_4gib": "<= 100000", "vmx_exit_cpuid_instructions": "<= 300",
-    "vmx_pml_full_exits_per_1000_dirty_pages": "about 2",
+    "vmx_pml_full_exits_per_1000_dirty_pages": "about 2", "tls_throughput_ratio": ">= 0.55",
+    "forecast_ratio_p90": "<= 2", "forecast_downtime_ratio_p90": "",
 }
 
 
@@ -114,7 +117,27 @@ def vmx_figures(segment):
         return {}
     print("bench: instructions of VT-x, in Bochs (some minutes)", flush=True)
     found = {**instructions(segment, "intel"), **dirty_rounds(segment, "intel")}
-    return {f"vmx_{name}": value for name, value in found.items()}
+    return {**{f"vmx_{name}": value for name, value in found.items()}, **handshake(segment)}
+
+
+def handshake(segment):
+    """What a TLS handshake computes, both ends together. In Bochs, as QEMU's machines that count have no network."""
+    files = {"race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n", "race.bin": (bed.GUEST / "race.bin").read_bytes()}
+    peers = {"client": "10.77.0.41", "server": "10.77.0.42"}
+    hosts = {name: bed.BochsHost(segment, name, ip, OUT / name, number=41 + n, memory=512, peers=peers, files=files, guest_kernel=False)
+             for n, (name, ip) in enumerate(peers.items())}
+    try:
+        for host in hosts.values():
+            host.start()
+        for host in hosts.values():
+            host.wait_prompt()
+        hosts["client"].command("create --paused race")
+        hosts["client"].migrate("race", "server", verify=False)
+        ticks = [int(re.search(r"last handshake: (\d+) TSC", host.command("tls")).group(1)) for host in hosts.values()]
+    finally:
+        for host in hosts.values():
+            host.kill()
+    return {"handshake_instructions": sum(ticks)}
 
 
 def used_bytes(ip):
@@ -136,7 +159,7 @@ def moves(hosts):
             used = used_bytes(GUEST_IP) if turn < 2 else None
             time.sleep(0.5)
             begin = time.time()
-            figures = hosts[source].migrate("web", target, "--live")
+            figures = hosts[source].migrate("web", target, "--live", verify=False)
             time.sleep(0.5)
             downtimes.append(pinger.gap_ms(begin))
             totals.append(figures["total_s"])
@@ -152,16 +175,48 @@ def moves(hosts):
             "idle_move_mb_s": round(statistics.median(rates), 1)}
 
 
+def forecasts(hosts):
+    """
+    A check, and then the move: by how much the forecast total was too high or too low, in nine of ten cases; likewise the
+    pause. Of the guest when it is idle, and while it writes 2,000 pages a second.
+    """
+    totals, downtimes = [], []
+    writer = None
+    try:
+        for turn in range(FORECASTS):
+            if turn == FORECASTS // 2:
+                writer = bed.SshSession(GUEST_IP, "dirty 2000 64")
+                writer.wait_lines(2)
+            source, target = (("alpha", "beta"), ("beta", "alpha"))[turn % 2]
+            said = forecast.check(hosts[source], "web", target)["live"]
+            was = hosts[source].migrate("web", target, "--live", verify=False)
+            totals.append(forecast.ratio(said["total_s"], was["total_s"]))
+            downtimes.append(forecast.ratio(said["downtime_ms"], was["downtime_ms"]))
+            print(f"  forecast {turn + 1}: {said['total_s']} s in all, {said['downtime_ms']:.0f} ms down, {said['rounds']} rounds; "
+                  f"was: {was['total_s']} s, {was['downtime_ms']} ms, {was['rounds']}", flush=True)
+    finally:
+        if writer:
+            writer.close()
+    return {"forecast_ratio_p90": round(sorted(totals)[int(0.9 * FORECASTS) - 1], 2),
+            "forecast_downtime_ratio_p90": round(sorted(downtimes)[int(0.9 * FORECASTS) - 1], 2)}
+
+
 def throughput(hosts):
-    """Offline, a guest whose memory is full of random bytes: sent per second."""
+    """Offline, a guest whose memory is full of random bytes: sent per second, encrypted and in the clear."""
     bed.ssh(GUEST_IP, "mount -t tmpfs -o size=140M t /tmp 2>/dev/null; head -c 130000000 /dev/urandom > /tmp/fill", timeout=200)
-    rates = []
-    for turn in range(4):
+    rates = {True: [], False: []}
+    for turn in range(8):
+        encrypted = turn % 4 < 2
+        for host in hosts.values():
+            host.command("fault --clear" if encrypted else "fault peers.plain")
         source, target = (("alpha", "beta"), ("beta", "alpha"))[turn % 2]
-        figures = hosts[source].migrate("web", target)
-        rates.append(figures["sent_mb"] / figures["total_s"])
+        figures = hosts[source].migrate("web", target, verify=False)
+        rates[encrypted].append(figures["sent_mb"] / figures["total_s"])
+    for host in hosts.values():
+        host.command("fault --clear")
     bed.ssh(GUEST_IP, "rm /tmp/fill")
-    return round(statistics.median(rates), 1)
+    encrypted, plain = (round(statistics.median(rates[which]), 1) for which in (True, False))
+    return {"throughput_mb_s": encrypted, "plain_throughput_mb_s": plain, "tls_throughput_ratio": round(encrypted / plain, 3)}
 
 
 def dirty_slowdown(hosts):
@@ -171,6 +226,7 @@ def dirty_slowdown(hosts):
         session.wait_lines(6)
         before_end = time.monotonic()
         hosts["alpha"].command("fault send.final")      # stay in the rounds
+        hosts["alpha"].command("fault send.full-speed")
         hosts["alpha"].line.send("migrate --live web beta\r")
         hosts["alpha"].expect("round 1", 60)
         begin = time.monotonic()
@@ -236,7 +292,7 @@ def main():
     bed.enter_namespace()
     OUT.mkdir(parents=True, exist_ok=True)
     segment = bed.Segment()
-    figures = {"image_bytes": (bed.BUILD / "BOOTX64.EFI").stat().st_size,
+    figures = {"image_bytes": bed.EFI.stat().st_size,
                "own_code_lines": int(bed.run(bed.TOP / "tools/code_lines").stdout.split()[-1])}
     hosts = {}
     try:
@@ -256,8 +312,10 @@ def main():
         figures.update(memory(hosts["alpha"]))
         bed.wait_guest(GUEST_IP)
         figures.update(moves(hosts))
+        print("bench: forecasts, and the moves that followed", flush=True)
+        figures.update(forecasts(hosts))
         print("bench: throughput and slowdown", flush=True)
-        figures["throughput_mb_s"] = throughput(hosts)
+        figures.update(throughput(hosts))
         figures["throughput_ratio"] = round(figures["throughput_mb_s"] / figures["link_tcp_mb_s"], 3)
         figures["dirty_guest_slowdown_ratio"] = dirty_slowdown(hosts)
     except Exception:

@@ -14,7 +14,7 @@ OUT = bed.BUILD / "demo"
 GUEST_IP = bed.guest_ip(1)
 PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 MOVES = [("live", "alpha", "beta"), ("live", "beta", "alpha"), ("live", "alpha", "beta"), ("offline", "beta", "alpha")]
-TAKES = {"amd": "about half a minute", "intel": "two minutes on an idle machine, five on a busy one: Bochs interprets "
+TAKES = {"amd": "about half a minute", "intel": "three minutes on an idle machine, eight on a busy one: Bochs interprets "
          "every instruction, and its seconds (total, down) are not ours (gap)"}
 MEMORY_MIB = {"amd": 256, "intel": 128}
 INK = sys.stdout.isatty()
@@ -59,7 +59,7 @@ def move(kind, source, target, pinger):
     begin = time.time()
     narrator = Narrator(source)
     try:
-        figures = source.migrate("web", target.name, *(["--live"] if kind == "live" else []))
+        figures = source.migrate("web", target.name, *(["--live"] if kind == "live" else []), verify=False)
     finally:
         narrator.stop()
     say(f"      web runs on {target.name}: {figures['total_s']} s in all, {figures['downtime_ms']} ms down, "
@@ -90,7 +90,8 @@ def story(hosts, things):
     alpha.expect(r"godwit-guest: ready", 180)
     alpha.line.send("\x1d")
     alpha.wait_prompt()
-    kernel = bed.wait_guest(GUEST_IP).split("(")[0].strip()
+    bed.wait_guest(GUEST_IP)
+    kernel = bed.ssh(GUEST_IP, "cat /proc/version").split("(")[0].strip()
     say(f"  the guest is up: {kernel}, an unmodified Debian kernel, on {alpha.name}")
     session = bed.SshSession(GUEST_IP)
     pinger = bed.Pinger(GUEST_IP)

@@ -267,7 +267,7 @@ class Hostile:
             yield self.wrap(arp(1, self.mac, self.ip, self.mac, self.ip), self.mac, ARP)
             yield self.wrap(ip4(self.ip, "10.77.0.255", ICMP, icmp(8, 0, bytes(8))), self.mac)
 
-    def noise(self, count=20000):
+    def noise(self, count=8000):
         """Half of them random from the start, half right ones with a few bytes changed."""
         destinations = [mac_bytes(self.mac), mac_bytes(BROADCAST), bytes.fromhex("01005e000001"), None]
         kinds = [IP4, IP4, IP4, ARP, RARP, 0x86dd, 0x8100, 0x88a8, None]

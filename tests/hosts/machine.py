@@ -5,12 +5,13 @@ What differs is in qemu.py (AMD: SVM) and bochs.py (Intel: VT-x).
 """
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 
-from basics import BOOT_TIMEOUT_S, BUILD, COMMAND_TIMEOUT_S, GUEST, PREFIX, Trouble, until
+from basics import BOOT_TIMEOUT_S, COMMAND_TIMEOUT_S, EFI, GUEST, PREFIX, Trouble, until
 
 GUEST_CONFIG = """name = "{name}"
 uuid = "{uuid}"
@@ -21,6 +22,10 @@ ramdisk = "initrd.img"
 extra = "console=ttyS0 quiet {extra}"
 vif = ['mac={mac}']
 """
+
+
+# The cluster's key, another one in every run.
+CLUSTER_KEY = secrets.token_hex(32)
 
 
 def guest_ip(number):
@@ -48,9 +53,10 @@ class Host:
     NIC = CPU = SMP = None  # unless told
     EXTENSION = None        # as `info` calls it
     CONFIG = ""             # lines of its godwit.cfg
+    standing_faults = ()    # fault points that stay armed
 
     def __init__(self, segment, name, ip, directory, *, number=1, smp=None, memory=1024, nic="", peers=None, files=None,
-                 config=None, guests=(), cpu=None, extra=(), guest_kernel=True):
+                 config=None, key=CLUSTER_KEY, guests=(), cpu=None, extra=(), guest_kernel=True, settings=""):
         self.segment = segment
         self.name = name
         self.ip = ip
@@ -66,18 +72,18 @@ class Host:
         self.line = None
         self.prompt = f"godwit {name}> "
         self.esp = self.directory / "esp"
-        self._make_esp(peers or {}, files or {}, config, guests, guest_kernel)
+        self._make_esp(peers or {}, files or {}, config, key, guests, guest_kernel, settings)
 
-    def _make_esp(self, peers, files, config, guests, guest_kernel):
+    def _make_esp(self, peers, files, config, key, guests, guest_kernel, settings):
         shutil.rmtree(self.directory, ignore_errors=True)
         (self.esp / "EFI/BOOT").mkdir(parents=True)
         (self.esp / "godwit").mkdir()
-        shutil.copy(BUILD / "BOOTX64.EFI", self.esp / "EFI/BOOT/BOOTX64.EFI")
+        shutil.copy(EFI, self.esp / "EFI/BOOT/BOOTX64.EFI")
         if config is None:
             peer_list = ", ".join(f"'{name}={ip}'" for name, ip in peers.items())
             guest_list = ", ".join(f"'{name}'" for name in guests)
             config = (f"name = '{self.name}'\naddress = '{self.ip}/{PREFIX}'\npeers = [{peer_list}]\n"
-                      f"guests = [{guest_list}]\n{self.CONFIG}")
+                      f"guests = [{guest_list}]\n{self.CONFIG}{settings}" + (f"key = '{key}'\n" if key else ""))
         if config is not False:
             files = {"godwit.cfg": config, **files}
         if guest_kernel:
@@ -106,7 +112,10 @@ class Host:
         return self
 
     def boot(self):
-        return self.start().wait_prompt()
+        self.start().wait_prompt()
+        if self.standing_faults:
+            self.clear_faults()
+        return self
 
     def command(self, text, timeout=COMMAND_TIMEOUT_S):
         """Types a line at the prompt; returns what was printed until the next prompt."""
@@ -116,6 +125,12 @@ class Host:
         begin = self.line.position
         match = self.expect(r"(?:^|\n)" + re.escape(self.prompt), timeout)
         return self.line.text[begin:match.start()].strip("\n")
+
+    def clear_faults(self):
+        """No fault point is armed any more, but those that the tests keep armed on this host."""
+        self.command("fault --clear")
+        for name in self.standing_faults:
+            self.command(f"fault {name}")
 
     def to_prompt(self):
         """Back to the prompt from wherever a failed test left the console."""
@@ -145,10 +160,18 @@ class Host:
                 found[match.group(1)] = match.group(2)
         return found
 
-    def migrate(self, guest, peer, *options, timeout=120):
-        """Moves a guest; returns the summary's figures, or raises Trouble with what the console said."""
+    def migrate(self, guest, peer, *options, timeout=120, verify=None):
+        """Moves a guest, with both copies of its memory compared; returns the summary's figures, or raises Trouble with what
+        the console said. verify=False: where the pause is measured, or shown; and of a Linux guest in Bochs, which hashes
+        a few MB a second."""
+        if verify is None:
+            verify = self.VENDOR == "amd" or guest in TINY_GUESTS
+        options = [*options, *(["--verify"] if verify else [])]
         output = self.command(" ".join(["migrate", *options, guest, peer]), timeout)
-        return summary(output)
+        figures = summary(output)
+        if verify != ("verified_pages" in figures):
+            raise Trouble(f"memory was {'not ' if verify else ''}verified: {output.strip()}")
+        return figures
 
     def wait_end(self, timeout=30):
         try:
@@ -156,8 +179,15 @@ class Host:
         except subprocess.TimeoutExpired:
             raise Trouble(f"{self.name}: {self.EMULATOR} still runs {timeout} s later; the last lines were:\n{self.line.tail()}") from None
 
+    def freeze(self):
+        """The machine stands still and takes no CPU, where nothing inside can tell (Bochs, whose time is its own); elsewhere it runs on."""
+
+    def thaw(self):
+        """It goes on."""
+
     def kill(self):
         """The machine loses its power."""
+        self.thaw()
         if self.running():
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
@@ -169,7 +199,10 @@ class Host:
         return f"--- {self.name}: last lines of {self.directory}/serial.log\n{text}\n"
 
 
-SUMMARY = re.compile(r"(\S+) (?:runs|is paused) on (\S+): ([\d.]+) s in all, ([\d.]+) ms down, (\d+) rounds?, ([\d.]+) MB sent for (\d+) MiB")
+TINY_GUESTS = ("race", "twin", "writer", "tsc", "t")
+
+SUMMARY = re.compile(r"(\S+) (?:runs|is paused) on (\S+): ([\d.]+) s in all, ([\d.]+) ms down, (\d+) rounds?, ([\d.]+) MB sent for (\d+) MiB"
+                     r"(?:, (\d+) pages verified in (\d+) ms)?")
 
 
 def summary(output):
@@ -178,4 +211,5 @@ def summary(output):
         raise Trouble(f"no migration: {output.strip().splitlines()[-1] if output.strip() else '(nothing printed)'}")
     return {"guest": match.group(1), "peer": match.group(2), "total_s": float(match.group(3)),
             "downtime_ms": float(match.group(4)), "rounds": int(match.group(5)), "sent_mb": float(match.group(6)),
-            "memory_mib": int(match.group(7))}
+            "memory_mib": int(match.group(7)),
+            **({"verified_pages": int(match.group(8)), "verify_ms": int(match.group(9))} if match.group(8) else {})}

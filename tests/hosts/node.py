@@ -8,8 +8,10 @@ import time
 
 from basics import GUEST, Trouble, run, spawn, until
 
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+# (The usual key exchange is a post-quantum one, which takes long in an emulated CPU.)
 SSH_OPTIONS = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o",
-               "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-F", "none"]
+               "BatchMode=yes", "-o", "KexAlgorithms=curve25519-sha256", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=60", "-F", "none"]
 
 
 def ssh_command(ip, *command):
@@ -25,7 +27,7 @@ def ssh(ip, command, timeout=60):
 def boot_id(ip):
     """What is another after every boot of the guest; None while it does not answer."""
     try:
-        return ssh(ip, "cat /proc/sys/kernel/random/boot_id", timeout=15).strip()
+        return ssh(ip, f"cat {BOOT_ID}", timeout=15).strip()
     except (Trouble, subprocess.TimeoutExpired):
         return None
 
@@ -52,7 +54,7 @@ class SshSession:
         with self.news:
             self.news.notify_all()
 
-    def wait_lines(self, more, timeout=60):
+    def wait_lines(self, more, timeout=180):
         """Until so many further lines have come."""
         end = time.monotonic() + timeout
         with self.news:
@@ -116,4 +118,3 @@ class Pinger:
 def wait_guest(ip, timeout=120):
     """Until the guest answers on ssh."""
     until(lambda: boot_id(ip), f"the guest {ip} to answer on ssh", timeout)
-    return ssh(ip, "cat /proc/version")

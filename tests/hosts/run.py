@@ -31,7 +31,7 @@ def main(vendor):
             f"here: ssh -i {bed.GUEST.relative_to(bed.TOP)}/id_ed25519 root@{bed.guest_ip(1)} | Ctrl-b d ends all")
     subprocess.run([*tmux, "new-session", "-d", "-s", "godwit", commands[0], ";", "set", "-g", "status-left-length", "200", ";",
                     "set", "-g", "status-left", hint, ";", "split-window", "-h", commands[1], ";", "split-window", "-v",
-                    "-l", "8"], check=True)
+                    "-l", "8", ";", "select-pane", "-t", "0"], check=True)
     subprocess.run([*tmux, "attach"])
     subprocess.run([*tmux, "kill-server"])
     return 0

@@ -38,7 +38,8 @@ def main(vendor):
                 free = now
             if turn > 1 and turn % 2 == 1 and now != free:
                 raise bed.Trouble(f"after {turn + 1} moves {source} has {now} free pages, it had {free}")
-            print(f"move {turn + 1}/{moves}: {figures['total_s']} s, {figures['downtime_ms']} ms down, {figures['rounds']} rounds",
+            print(f"move {turn + 1}/{moves}: {figures['total_s']} s, {figures['downtime_ms']} ms down, {figures['rounds']} rounds, "
+                  f"{figures['verified_pages']} pages verified in {figures['verify_ms']} ms",
                   flush=True)
         wrong = [text for _, text in sessions[1].lines if "BAD" in text]
         if wrong or not sessions[0].unbroken():

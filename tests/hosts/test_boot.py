@@ -185,3 +185,19 @@ def test_too_little_memory(new_host):
 def test_qemu_is_new_enough():
     text = subprocess.run([bed.qemu_program(), "--version"], capture_output=True, text=True, check=True).stdout
     assert int(re.search(r"version (\d+)", text).group(1)) >= 10, "SVM needs QEMU 10 or newer (docs/status.md)"
+
+
+@pytest.mark.parametrize("what", ["stack", "undefined"])
+@amd_only("the same code on both")
+def test_own_mistakes_stop_the_host(new_host, what):
+    """A debug build's checks of itself: what they say leads to the place."""
+    words, function = {
+        "stack": (r"panic on CPU 0: a function has written beyond an array on its stack: .* image \+ (0x[0-9a-f]+)", "overflow_stack"),
+        "undefined": (r"undefined behaviour: what the C at image \+ (0x[0-9a-f]+)", "undefined_behaviour"),
+    }[what]
+    host = new_host(memory=512, guest_kernel=False).boot()
+    host.line.send(f"crash {what}\r")
+    address = host.expect(words).group(1)
+    host.expect("has stopped")
+    said = bed.run("addr2line", "-f", "-i", "-e", bed.EFI.with_name("godwit.elf"), address).stdout
+    assert function in said and "cmd_debug.c" in said, said

@@ -10,7 +10,9 @@ WAYS = [
     ("amd", "max", "none", "nothing"),
     ("intel", "corei7_skylake_x", "auto", "PML"),
     ("intel", "corei7_skylake_x", "d-bits", "D bits"),
+    ("intel", "wildcat_lake", "auto", "PML"),
     ("intel", "corei7_haswell_4770", "pml", "D bits"),
+    ("intel", "corei3_cnl", "auto", "D bits"),
     ("intel", "corei7_ivy_bridge_3770k", "auto", "nothing"),
 ]
 
@@ -30,7 +32,7 @@ def test_ways_to_find_writes(new_host, cpu, key, label):
         host.migrate("race", "localhost")
     else:
         for _ in range(3):
-            host.command("migrate --live --max-downtime 1 race localhost", timeout=120)
+            host.command("migrate --live --max-downtime 1 --verify race localhost", timeout=120)
     assert host.guests()["race"] == "running"
     host.line.send("console race\r")
     assert host.expect(r"race: (lost|alive)").group(1) == "alive"

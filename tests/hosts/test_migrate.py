@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves that work: live, offline, to localhost, to and fro under load, with sessions open and memory checked."""
+import re
 import time
 
 import pytest
@@ -21,6 +22,7 @@ def move(pair, source, target, *options):
     return figures
 
 
+@pytest.mark.encrypted
 def test_live_with_session(pair):
     """An ssh session, a ping, what the guest printed and its clock all come along."""
     session = bed.SshSession(GUEST_IP)
@@ -42,7 +44,8 @@ def test_live_with_session(pair):
         if pair.vendor == "amd":    # an hour of Bochs' is not ours
             guest_time = float(bed.ssh(GUEST_IP, "date +%s"))
             assert abs(guest_time - time.time()) < 5
-        assert {name: host.free_pages() for name, host in pair.hosts.items()} == free
+        # (A guest whose writes have been logged may have had a page for that, which it has not where it comes to.)
+        assert all(host.free_pages() - free[name] in (0, 1) for name, host in pair.hosts.items())
     finally:
         session.close()
         pinger.close()
@@ -82,14 +85,14 @@ def test_localhost(pair):
 def test_ten_moves_under_load(pair):
     """A checker stamps and proves every page of its buffer, and memory is dirtied, while the guest goes to and fro."""
     session = bed.SshSession(GUEST_IP)
-    checker = bed.SshSession(GUEST_IP, "memcheck 32")
+    checker = bed.SshSession(GUEST_IP, "memcheck 16")
     writer = bed.SshSession(GUEST_IP, "dirty 500")
     try:
         for watched in (session, checker, writer):
             watched.wait_lines(2)
         for turn in range(10):
             source, target = ("alpha", "beta") if turn % 2 == 0 else ("beta", "alpha")
-            move(pair, source, target, "--live")
+            move(pair, source, target, "--live --max-downtime 500")   # (50: slowed by 80 %, and so is the test)
             session.wait_lines(3)
         checker.wait_lines(2)
         assert session.unbroken(), session.lines[-5:]
@@ -109,8 +112,10 @@ def race_moves(pair, count, fault):
         if fault:
             source.command(f"fault {fault}")
         # More rounds than it needs: it is in them that a store can be lost.
-        source.command(f"migrate --live --max-downtime 1 race {target.name}")
-        source.command("fault --clear")
+        # (Not where stores are to be lost: it would refuse that.)
+        verify = "" if fault else "--verify "
+        source.command(f"migrate --live --max-downtime 1 {verify}race {target.name}")
+        source.clear_faults()
         assert target.guests()["race"] == "running"
         target.line.send("console race\r")
         seen = target.expect(r"race: (lost|alive)").group(1)
@@ -136,6 +141,44 @@ def test_lost_stores_are_seen(pair):
         assert race_moves(pair, 20, "skip-dirty-kick"), "20 moves without the kick lost nothing"
     finally:
         pair.clear("race")
+
+
+def refused_by_a_page(pair, fault, pages):
+    """A move of the guest that stores is refused by the name of one of these pages; the guest runs on, and moves without the fault."""
+    try:
+        pair.alpha.command("create race")
+        free = pair.beta.free_pages()
+        for _ in range(20):
+            pair.alpha.command(f"fault {fault}")
+            said = pair.alpha.command("migrate --live --max-downtime 1 --verify race beta", 60)
+            pair.alpha.clear_faults()
+            if "was not moved" in said:
+                break
+            pair.beta.migrate("race", "alpha")
+        match = re.search(r"race was not moved to beta: page (\d+) of its memory \(address 0x([0-9a-f]+)\) is not the same", said)
+        assert match and int(match.group(1)) in pages, said
+        assert int(match.group(2), 16) == int(match.group(1)) * 4096
+        assert pair.alpha.guests()["race"] == "running"
+        assert "race" not in pair.beta.guests()
+        pair.beta.wait_pages(free)
+        pair.alpha.line.send("console race\r")
+        pair.alpha.expect(r"race: alive")
+        pair.alpha.line.send("\x1d")
+        pair.alpha.wait_prompt()
+        pair.alpha.migrate("race", "beta", "--live")
+    finally:
+        pair.clear("race")
+
+
+# It stores to its 64 pages from 4 MiB up all the time.
+def test_lost_page_is_refused(pair):
+    """What --verify is for: the last round leaves the highest page out."""
+    refused_by_a_page(pair, "drop-dirty-page", [1087])
+
+
+@amd_only("Bochs has no translation left after an exit, so a forgotten INVEPT does not show")
+def test_lost_stores_are_refused(pair):
+    refused_by_a_page(pair, "skip-dirty-kick", range(1024, 1088))
 
 
 @amd_only()
@@ -164,9 +207,10 @@ def test_paused_guest_stays_paused(pair):
 
 
 @amd_only()
+@pytest.mark.encrypted
 def test_transfer_during_a_move(pair):
     """A TCP stream from the guest goes on and arrives whole."""
-    command = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); usleep 2000; done"
+    command = "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); usleep 2000; done"
     stream = bed.SshSession(GUEST_IP, command)
     try:
         stream.wait_lines(100)
@@ -175,7 +219,7 @@ def test_transfer_during_a_move(pair):
         move(pair, "beta", "alpha", "--live")
         bed.until(lambda: stream.process.poll() is not None, "the stream's end")
         numbers = [int(text.split()[1]) for _, text in stream.lines if text.startswith("line")]
-        assert numbers == list(range(3000))
+        assert numbers == list(range(2000))
     finally:
         stream.close()
 
@@ -190,14 +234,15 @@ def test_reboot_after_a_move(pair):
 
 
 @amd_only()
-@pytest.mark.parametrize("step", ["send.connect", "recv.hello", "send.rounds", "recv.memory", "send.final", "send.end", "send.commit"])
+@pytest.mark.parametrize("step", ["send.connect", "recv.hello", "send.rounds", "recv.memory", "send.final", "send.end", "recv.verify",
+                                  "send.commit"])
 def test_cancel_in_each_state(pair, step):
     """Cancelled while the move is held at a step: the guest runs on, the peer is clean, the next try works."""
     free = pair.beta.free_pages()
     holder = pair.hold(step)
     assert "cancelled" in pair.alpha.command("migrate --cancel")
     pair.alpha.expect(r"web was not moved to beta: .*cancel", 15)
-    holder.command("fault --clear")
+    holder.clear_faults()
     assert_at(pair, "alpha")
     assert "ok" in bed.ssh(GUEST_IP, "echo ok")
     pair.beta.wait_pages(free)
@@ -212,7 +257,7 @@ def test_cancel_by_key(pair):
     pair.alpha.line.send("\x03")
     pair.alpha.expect(r"web was not moved to beta: .*cancel", 15)
     pair.alpha.wait_prompt()
-    pair.alpha.command("fault --clear")
+    pair.alpha.clear_faults()
     assert_at(pair, "alpha")
 
 
@@ -221,6 +266,6 @@ def test_too_late_to_cancel(pair):
     """After the commit a cancel is refused, and the guest ends up at the peer."""
     pair.hold("recv.commit")
     assert "too late" in pair.alpha.command("migrate --cancel")
-    pair.beta.command("fault --clear")
+    pair.beta.clear_faults()
     pair.alpha.expect(r"web runs on beta", 30)
     assert_at(pair, "beta")

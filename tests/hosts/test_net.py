@@ -208,8 +208,8 @@ def test_jumbo(new_host, segment, nic):
             assert ping(ip) == 5 and ping(ip, "-M", "do", "-s", 8900) == 5
         serve_iperf(JUMBO_IP)
         with nobody_complains(JUMBO_IP), frames.Sniffer(host.tap, mtu=9000) as sniffer:
-            iperf(JUMBO_IP, 50)
-            iperf(JUMBO_IP, 50, "-R")
+            iperf(JUMBO_IP, 25)
+            iperf(JUMBO_IP, 25, "-R")
         assert sniffer.faults == [] and sniffer.longest > 8900
     finally:
         bed.run("ip", "link", "set", segment.name, "mtu", 1500)
@@ -219,15 +219,15 @@ def test_jumbo(new_host, segment, nic):
 
 # --- two hosts --------------------------------------------------------------------------------------------------------
 
-@amd_only("200 MB take minutes through Bochs' NIC")
+@amd_only("100 MB take minutes through Bochs' NIC")
 def test_ping_and_tcp(pair, segment):
-    """200 MB each way between this machine and the guest, offloads and all."""
+    """100 MB each way between this machine and the guest, offloads and all."""
     assert ping(ALPHA_IP) == 5 and ping(GUEST_IP) == 5
     assert ping(GUEST_IP, "-s", 8000) == 5
     serve_iperf(GUEST_IP)
     with nobody_complains(GUEST_IP), frames.Sniffer(pair.alpha.tap) as sniffer:
-        print("to the guest", iperf(GUEST_IP, 200), "MB/s")
-        print("from the guest", iperf(GUEST_IP, 200, "-R"), "MB/s")
+        print("to the guest", iperf(GUEST_IP, 100), "MB/s")
+        print("from the guest", iperf(GUEST_IP, 100, "-R"), "MB/s")
     assert sniffer.faults == [] and sniffer.seen > 300 and sniffer.large
 
 
@@ -248,10 +248,10 @@ def test_guest_to_guest(two_guests):
     """Over the switch inside of one host, then between two hosts."""
     pair = two_guests
     with nobody_complains(GUEST_IP, SMALL_IP):
-        print("inside", iperf(SMALL_IP, 20, client=GUEST_IP), iperf(SMALL_IP, 20, "-R", client=GUEST_IP), "MB/s")
+        print("inside", iperf(SMALL_IP, 10, client=GUEST_IP), iperf(SMALL_IP, 10, "-R", client=GUEST_IP), "MB/s")
         pair.alpha.migrate("small", "beta", "--live")
         with frames.Sniffer(pair.alpha.tap) as of_alpha, frames.Sniffer(pair.beta.tap) as of_beta:
-            print("between", iperf(SMALL_IP, 20, client=GUEST_IP), iperf(SMALL_IP, 20, "-R", client=GUEST_IP), "MB/s")
+            print("between", iperf(SMALL_IP, 10, client=GUEST_IP), iperf(SMALL_IP, 10, "-R", client=GUEST_IP), "MB/s")
     assert of_alpha.faults == [] and of_beta.faults == []
 
 
@@ -378,7 +378,7 @@ def test_hostile_frames(pair, kind):
         sender.close()
     assert host.free_pages() == free
     assert host_frames(host) - received >= sender.sent * 0.9
-    assert ping(host.ip) == 5
+    bed.until(lambda: ping(host.ip) == 5, "the host to answer")     # it may have frames to look at still
     assert "ok" in bed.ssh(GUEST_IP, "echo ok")
     move(pair, "alpha", "beta", "--live")
     # A new connection to the flooded port may wait until the flood's are given up.
@@ -421,7 +421,7 @@ def test_half_open_connection(pair, segment):
         pair.beta.qmp("set_link", name="net0", up=True)
         pair.alpha.line.send("\r")
         pair.alpha.wait_prompt()
-        pair.alpha.command("fault --clear")
+        pair.alpha.clear_faults()
     assert pair.alpha.guests()["web"] == "running"
     wait_for("answer of beta", lambda: ping(pair.beta.ip, count=1), 20)
     move(pair, "alpha", "beta", "--live")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is refused, by name, before any memory is sent; the guest runs on at the source and the peer keeps nothing."""
+import contextlib
 import errno
 import re
 import socket
@@ -73,6 +74,8 @@ def test_other_vendor(pair, new_host):
     """A Bochs host and a QEMU host on one bridge: neither takes the other's guest, and both say what they have."""
     files = {"t.cfg": bed.guest_config("t", 96, 45)}
     foreign = new_host("foreign", FOREIGN_IP, vendor="amd", peers=PEERS, memory=512, files=files).boot()
+    foreign.standing_faults = pair.alpha.standing_faults    # as they speak to each other
+    foreign.clear_faults()
     before = foreign.free_pages()
     refused(pair.alpha, "web", "foreign", r"foreign has SVM, and web runs on VT-x")
     foreign.wait_pages(before)
@@ -104,24 +107,20 @@ def test_mac_clash(new_host):
 
 
 def send_raw(target, source_ip, data, segment):
-    """Sends bytes to the migration port from an address that this machine takes for the moment; returns the answer."""
+    """Sends bytes to the migration port, perhaps from an address that this machine takes for the moment; returns the answer."""
     answer = b""
-    if source_ip:
-        bed.run("ip", "address", "add", f"{source_ip}/24", "dev", segment.name)
-    try:
-        with socket.create_connection((target, PORT), timeout=20, source_address=(source_ip or bed.NODE_IP, 0)) as sock:
-            sock.settimeout(30)
-            sock.sendall(data)
-            sock.shutdown(socket.SHUT_WR)
-            while chunk := sock.recv(4096):
-                answer += chunk
-    except OSError as why:
-        # It was closed in our face, perhaps before we had sent all.
-        if not isinstance(why, ConnectionError) and why.errno != errno.ENOTCONN:
-            raise
-    finally:
-        if source_ip:
-            bed.run("ip", "address", "del", f"{source_ip}/24", "dev", segment.name)
+    with segment.address(source_ip) if source_ip else contextlib.nullcontext():
+        try:
+            with socket.create_connection((target, PORT), timeout=20, source_address=(source_ip or bed.NODE_IP, 0)) as sock:
+                sock.settimeout(30)
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+                while chunk := sock.recv(4096):
+                    answer += chunk
+        except OSError as why:
+            # It was closed in our face, perhaps before we had sent all.
+            if not isinstance(why, ConnectionError) and why.errno != errno.ENOTCONN:
+                raise
     return answer
 
 

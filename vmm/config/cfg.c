@@ -271,6 +271,8 @@ static void parse_assignment(struct scanner *s, const struct cfg_key *keys, u32 
 		return;
 	}
 	key->set(target, &value, s->report);
+	/* It may have been a secret. */
+	memset(&value, 0, sizeof(value));
 }
 
 void cfg_parse(const char *file, const char *text, u64 bytes, const struct cfg_key *keys, u32 key_count,
@@ -285,7 +287,8 @@ void cfg_parse(const char *file, const char *text, u64 bytes, const struct cfg_k
 	report->errors = 0;
 	report->warnings = 0;
 	if (bytes > CFG_FILE_BYTES_MAX) {
-		cfg_error(report, "the file has %llu bytes: a configuration has at most %llu", (unsigned long long)bytes,
+		cfg_error(report, "the file has %llu bytes: a configuration has at most %llu",
+			  (unsigned long long)bytes,
 			  (unsigned long long)CFG_FILE_BYTES_MAX);
 		return;
 	}

@@ -16,6 +16,7 @@
 struct host_peer {
 	char name[32];
 	u8 ip[4];
+	bool in, out;            /* may guests come from it, go to it? */
 };
 
 struct host_config {
@@ -26,11 +27,15 @@ struct host_config {
 	u8 ip[4], netmask[4], gateway[4];
 	u16 mtu;
 	char dirty_log[8];       /* "auto", or which way of tracking writes (mm/dirty.h) */
+	bool apicv;              /* may the CPU do of the guests' local APICs what it can? */
 	u16 serial_port;         /* I/O base */
 	u8 serial_irq;
 	u32 serial_baud;         /* 0: as the firmware left it */
 	struct host_peer peers[HOST_PEERS_MAX];
 	u32 peer_count;
+	bool has_key;
+	u8 key[32];              /* of the cluster; wiped when TLS has it */
+	char ca[64], certificate[64], private_key[64]; /* files; "": none */
 	u32 peer_timeout_s;      /* 0: the default */
 	char guests[HOST_GUESTS_MAX][64]; /* files to start at boot */
 	u32 guest_count;

@@ -121,6 +121,16 @@ static void set_dirty_log(void *target, const struct cfg_value *value, struct cf
 		cfg_error(report, "dirty_log = '%s': write 'auto', 'pml', 'd-bits' or 'none'", s);
 }
 
+static void set_apicv(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct host_config *c = target;
+
+	if (str_equal(value->string, "auto") || str_equal(value->string, "off"))
+		c->apicv = str_equal(value->string, "auto");
+	else
+		cfg_error(report, "apicv = '%s': write 'auto' or 'off'", value->string);
+}
+
 static void set_serial(void *target, const struct cfg_value *value, struct cfg_report *report)
 {
 	struct host_config *c = target;
@@ -151,14 +161,21 @@ static void add_peer(struct host_config *c, const char *item, struct cfg_report 
 {
 	struct host_peer peer = { 0 };
 	const char *equals = strchr(item, '=');
+	const char *comma = strchr(item, ',');
+	char address[16] = "";
 
+	peer.in = !comma || str_equal(comma, ",in");
+	peer.out = !comma || str_equal(comma, ",out");
+	if (equals && (!comma || comma - equals - 1 < (s64)sizeof(address)))
+		str_copy(address, comma ? (size_t)(comma - equals) : sizeof(address), equals + 1);
 	if (!equals || (size_t)(equals - item) >= sizeof(peer.name)) {
 		cfg_error(report, "peer '%s': write 'NAME=ADDRESS', as in 'beta=10.0.0.2'", item);
 		return;
 	}
 	memcpy(peer.name, item, (size_t)(equals - item));
-	if (!is_host_name(peer.name) || str_to_ipv4(equals + 1, peer.ip)) {
-		cfg_error(report, "peer '%s': write 'NAME=ADDRESS', as in 'beta=10.0.0.2'", item);
+	if (!is_host_name(peer.name) || str_to_ipv4(address, peer.ip) || (!peer.in && !peer.out)) {
+		cfg_error(report, "peer '%s': write 'NAME=ADDRESS', as in 'beta=10.0.0.2'; with ',in' or ',out' "
+			  "behind it for one way only", item);
 		return;
 	}
 	for (u32 i = 0; i < c->peer_count; i++) {
@@ -177,6 +194,64 @@ static void set_peers(void *target, const struct cfg_value *value, struct cfg_re
 {
 	for (u32 i = 0; i < value->item_count; i++)
 		add_peer(target, value->items[i], report);
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* What is wrong with it is said without showing it. */
+static void set_key(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct host_config *c = target;
+	const char *s = value->string;
+
+	c->has_key = strlen(s) == 2 * sizeof(c->key);
+	for (size_t i = 0; c->has_key && i < sizeof(c->key); i++) {
+		int high = hex_digit(s[2 * i]);
+		int low = hex_digit(s[2 * i + 1]);
+
+		c->has_key = high >= 0 && low >= 0;
+		if (c->has_key)
+			c->key[i] = (u8)(high << 4 | low);
+	}
+	if (!c->has_key)
+		cfg_error(report, "key: %u hexadecimal digits, as 'key new' or 'make key' makes them",
+			  2 * (u32)sizeof(c->key));
+}
+
+static void set_file(char *file, size_t bytes, const struct cfg_value *value, struct cfg_report *report)
+{
+	if (!str_copy(file, bytes, value->string))
+		cfg_error(report, "the file's name is too long");
+}
+
+static void set_ca(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct host_config *c = target;
+
+	set_file(c->ca, sizeof(c->ca), value, report);
+}
+
+static void set_certificate(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct host_config *c = target;
+
+	set_file(c->certificate, sizeof(c->certificate), value, report);
+}
+
+static void set_private_key(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct host_config *c = target;
+
+	set_file(c->private_key, sizeof(c->private_key), value, report);
 }
 
 static void set_peer_timeout(void *target, const struct cfg_value *value, struct cfg_report *report)
@@ -210,9 +285,14 @@ static const struct cfg_key host_keys[] = {
 	{ "nic", CFG_STRING, set_nic, "nic = 'auto'" },
 	{ "mtu", CFG_NUMBER, set_mtu, "mtu = 1500" },
 	{ "dirty_log", CFG_STRING, set_dirty_log, "dirty_log = 'auto'" },
+	{ "apicv", CFG_STRING, set_apicv, "apicv = 'auto'" },
 	{ "serial", CFG_STRING, set_serial, "serial = 'com1'" },
 	{ "baud", CFG_NUMBER, set_baud, "baud = 115200" },
 	{ "peers", CFG_LIST, set_peers, "peers = ['beta=10.0.0.2']" },
+	{ "key", CFG_STRING, set_key, "key = '(64 hexadecimal digits)'" },
+	{ "ca", CFG_STRING, set_ca, "ca = 'ca.crt'" },
+	{ "certificate", CFG_STRING, set_certificate, "certificate = 'alpha.crt'" },
+	{ "private_key", CFG_STRING, set_private_key, "private_key = 'alpha.key'" },
 	{ "peer_timeout", CFG_NUMBER, set_peer_timeout, "peer_timeout = 10" },
 	{ "guests", CFG_LIST, set_guests, "guests = ['web.cfg']" },
 };
@@ -223,6 +303,7 @@ void host_config_init(struct host_config *config)
 	str_copy(config->name, sizeof(config->name), "godwit");
 	str_copy(config->nic, sizeof(config->nic), "auto");
 	str_copy(config->dirty_log, sizeof(config->dirty_log), "auto");
+	config->apicv = true;
 	config->dhcp = true;
 	config->serial_port = COM1_PORT;
 	config->serial_irq = COM1_IRQ;

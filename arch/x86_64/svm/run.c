@@ -23,6 +23,7 @@ struct svm_cpu {
 	u64 generation; /* from 1 */
 	u32 next_asid;
 	u64 tsc_aux;    /* what the MSR has */
+	u64 tsc_ratio;  /* the same */
 };
 
 static struct svm_cpu cpus[CPUS_MAX];
@@ -37,8 +38,11 @@ void svm_run_cpu_on(struct cpu *cpu)
 	own->host_vmcb = cpu->hostvmcb;
 	own->current = NULL;
 	own->tsc_aux = 0;
+	own->tsc_ratio = TSC_RATIO_ONE;
 	if (svm_features.rdtscp)
 		msr_write(MSR_TSC_AUX, 0);
+	if (svm_features.tsc_ratio)
+		msr_write(MSR_TSC_RATIO, TSC_RATIO_ONE);
 }
 
 void svm_flush_tlb(struct vcpu *vcpu)
@@ -96,6 +100,15 @@ static void load_tsc_aux(struct svm_cpu *own, const struct svm_vcpu *sv)
 	msr_write(MSR_TSC_AUX, sv->tsc_aux);
 }
 
+/* Nothing switches it either. */
+static void load_tsc_ratio(struct svm_cpu *own, const struct svm_vcpu *sv)
+{
+	if (own->tsc_ratio == sv->tsc_ratio)
+		return;
+	own->tsc_ratio = sv->tsc_ratio;
+	msr_write(MSR_TSC_RATIO, sv->tsc_ratio);
+}
+
 /* What an entry needs after anything but a usual exit of the same vCPU. */
 static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
 {
@@ -109,6 +122,7 @@ static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
 		msr_write(MSR_PRED_CMD, PRED_CMD_IBPB);
 	prepare_tlb(own, sv);
 	load_tsc_aux(own, sv);
+	load_tsc_ratio(own, sv);
 	sv->attention &= ~(u32)(ATTENTION_FLUSH | ATTENTION_SWITCH);
 	if (sv->attention & ATTENTION_EVENT)
 		svm_event_enter(vcpu);

@@ -322,10 +322,14 @@ int svm_set_msr(struct vcpu *vcpu, u32 msr, u64 value)
 	}
 }
 
-void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset)
+void svm_set_tsc(struct vcpu *vcpu, u64 offset, u64 ratio)
 {
-	struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+	struct svm_vcpu *sv = svm_of(vcpu);
+	struct vmcb *vmcb = sv->vmcb;
 
+	assert(!ratio || svm_features.tsc_ratio);
+	sv->tsc_ratio = ratio ? ratio : TSC_RATIO_ONE;
+	sv->attention |= ATTENTION_SWITCH;
 	vmcb->control.tsc_offset = offset;
 	vmcb_touched(vmcb, CLEAN_I);
 }

@@ -20,6 +20,7 @@ enum cpuid_svm_edx {
 	CPUID_NPT = 1 << 0,
 	CPUID_SVM_LOCK = 1 << 2,
 	CPUID_NRIPS = 1 << 3,
+	CPUID_TSC_RATIO = 1 << 4,
 	CPUID_FLUSH_BY_ASID = 1 << 6,
 	CPUID_DECODE_ASSISTS = 1 << 7,
 	CPUID_PAUSE_FILTER = 1 << 10,
@@ -90,6 +91,7 @@ static void features_read(void)
 		.flush_by_asid = svm.edx & CPUID_FLUSH_BY_ASID,
 		.decode_assists = svm.edx & CPUID_DECODE_ASSISTS,
 		.pause_filter = svm.edx & CPUID_PAUSE_FILTER,
+		.tsc_ratio = svm.edx & CPUID_TSC_RATIO,
 		.rdtscp = extended.edx & CPUID_81_EDX_RDTSCP,
 		.pages_1g = extended.edx & CPUID_81_EDX_PAGES_1G,
 		.ibpb = speculation.ebx & CPUID_88_EBX_IBPB,
@@ -191,6 +193,11 @@ static const struct npt_format *svm_npt_format(void)
 	return npt_amd_format(svm_features.pages_1g);
 }
 
+static u32 svm_tsc_ratio_bits(void)
+{
+	return svm_features.tsc_ratio ? TSC_RATIO_BITS : 0;
+}
+
 const struct hvm_ops svm_ops = {
 	.name = "SVM",
 	.npt_name = "NPT",
@@ -213,6 +220,7 @@ const struct hvm_ops svm_ops = {
 	.request_irq_window = svm_request_irq_window,
 	.insn_done = svm_insn_done,
 	.flush_tlb = svm_flush_tlb,
-	.set_tsc_offset = svm_set_tsc_offset,
+	.set_tsc = svm_set_tsc,
+	.tsc_ratio_bits = svm_tsc_ratio_bits,
 	.npt_format = svm_npt_format,
 };

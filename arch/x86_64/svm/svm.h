@@ -21,6 +21,10 @@
 
 #define MSR_VM_CR 0xc0010114u
 #define MSR_VM_HSAVE_PA 0xc0010117u
+/* Of the guest that runs (APM 2 15.30.5): the host's own RDTSC reads the TSC as it is. */
+#define MSR_TSC_RATIO 0xc0000104u
+#define TSC_RATIO_BITS 32
+#define TSC_RATIO_ONE BIT(TSC_RATIO_BITS)
 
 /* CPUID 8000000Ah (APM 3 E.4.9) and what else decides; the same on all CPUs. */
 struct svm_features {
@@ -29,6 +33,7 @@ struct svm_features {
 	bool flush_by_asid;
 	bool decode_assists;
 	bool pause_filter;
+	bool tsc_ratio;
 	bool rdtscp;
 	bool pages_1g;
 	bool ibpb;
@@ -61,6 +66,7 @@ struct svm_vcpu {
 	/* Not in the VMCB. */
 	u64 dr[4];                /* true between two runs */
 	u64 tsc_aux;
+	u64 tsc_ratio;
 	u64 debugctl;
 };
 
@@ -122,7 +128,7 @@ void svm_set_cr(struct vcpu *vcpu, u8 cr, u64 value);
 u64 svm_get_cr(const struct vcpu *vcpu, u8 cr);
 int must_check svm_get_msr(const struct vcpu *vcpu, u32 msr, u64 *value);
 int must_check svm_set_msr(struct vcpu *vcpu, u32 msr, u64 value);
-void svm_set_tsc_offset(struct vcpu *vcpu, u64 offset);
+void svm_set_tsc(struct vcpu *vcpu, u64 offset, u64 ratio);
 
 /* run.asm: enters the guest with these registers (all but RAX and RSP, which the VMCB has). */
 void svm_enter(u64 *gpr, hpa_t vmcb, hpa_t host_vmcb);

@@ -52,7 +52,8 @@ void svm_vmcb_reset(struct vcpu *vcpu)
 	struct cpu_state reset;
 
 	memset(vmcb, 0, sizeof(*vmcb));
-	*sv = (struct svm_vcpu){ .vmcb = vmcb, .vmcb_hpa = page_hpa(vmcb), .last_cpu = CPUS_MAX };
+	*sv = (struct svm_vcpu){ .vmcb = vmcb, .vmcb_hpa = page_hpa(vmcb), .last_cpu = CPUS_MAX,
+				.tsc_ratio = TSC_RATIO_ONE };
 	set_intercepts(&vmcb->control);
 	vmcb->control.iopm_hpa = svm_iopm();
 	vmcb->control.msrpm_hpa = svm_msrpm();

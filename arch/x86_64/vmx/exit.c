@@ -180,6 +180,20 @@ static void exit_nmi_window(struct vcpu *vcpu, struct vm_exit *exit)
 	exit->kind = VM_EXIT_HOST;
 }
 
+/* Something that waits is let through now (30.1.2). */
+static void exit_tpr(struct vcpu *vcpu, struct vm_exit *exit)
+{
+	vcpu_look(vcpu);
+	exit->kind = VM_EXIT_IRQ_WINDOW;
+}
+
+/* 30.1.4: ISR and PPR are as after the EOI, and the instruction is done. */
+static void exit_eoi(struct vm_exit *exit)
+{
+	exit->kind = VM_EXIT_EOI;
+	exit->eoi.vector = (u8)vmcs_read(VMCS_EXIT_QUALIFICATION);
+}
+
 static void exit_pml_full(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	vmx_pml_drain(vcpu);
@@ -188,39 +202,41 @@ static void exit_pml_full(struct vcpu *vcpu, struct vm_exit *exit)
 	exit->kind = VM_EXIT_DIRTY_LOG;
 }
 
-/* The exits that their reason alone describes. */
-static const struct simple_exit {
-	bool known;
-	bool has_length;
-	u8 kind;
-} simple_exits[] = {
-	[EXIT_EXTERNAL_INTERRUPT] = { true, false, VM_EXIT_HOST },
-	[EXIT_TRIPLE_FAULT] = { true, false, VM_EXIT_TRIPLE_FAULT },
-	[EXIT_INIT] = { true, false, VM_EXIT_HOST },
-	[EXIT_INTERRUPT_WINDOW] = { true, false, VM_EXIT_IRQ_WINDOW },
-	[EXIT_CPUID] = { true, true, VM_EXIT_CPUID },
-	[EXIT_GETSEC] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_HLT] = { true, true, VM_EXIT_HLT },
-	[EXIT_INVD] = { true, true, VM_EXIT_CACHE },
-	[EXIT_RDPMC] = { true, false, VM_EXIT_PRIVILEGED },
-	[EXIT_RSM] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMCALL] = { true, true, VM_EXIT_HYPERCALL },
-	[EXIT_VMCLEAR] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMLAUNCH] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMPTRLD] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMPTRST] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMREAD] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMRESUME] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMWRITE] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMXOFF] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_VMXON] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_MWAIT] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_MONITOR] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_PAUSE] = { true, true, VM_EXIT_PAUSE },
-	[EXIT_INVEPT] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_PREEMPTION_TIMER] = { true, false, VM_EXIT_HOST },
-	[EXIT_INVVPID] = { true, false, VM_EXIT_UNDEFINED },
-	[EXIT_WBINVD] = { true, true, VM_EXIT_CACHE },
+/*
+ * The exits that their reason alone describes: the kind, and whether it is of an instruction, whose length the
+ * VMCS has. 0: there is more to look at.
+ */
+enum { SIMPLE = 0x40, SIMPLE_INSN = 0x80, SIMPLE_KIND = 0x3f };
+#define EVENT(kind) (SIMPLE | (kind))
+#define INSN(kind) (SIMPLE | SIMPLE_INSN | (kind))
+static const u8 simple_exits[] = {
+	[EXIT_EXTERNAL_INTERRUPT] = EVENT(VM_EXIT_HOST),
+	[EXIT_TRIPLE_FAULT] = EVENT(VM_EXIT_TRIPLE_FAULT),
+	[EXIT_INIT] = EVENT(VM_EXIT_HOST),
+	[EXIT_INTERRUPT_WINDOW] = EVENT(VM_EXIT_IRQ_WINDOW),
+	[EXIT_CPUID] = INSN(VM_EXIT_CPUID),
+	[EXIT_GETSEC] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_HLT] = INSN(VM_EXIT_HLT),
+	[EXIT_INVD] = INSN(VM_EXIT_CACHE),
+	[EXIT_RDPMC] = EVENT(VM_EXIT_PRIVILEGED),
+	[EXIT_RSM] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMCALL] = INSN(VM_EXIT_HYPERCALL),
+	[EXIT_VMCLEAR] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMLAUNCH] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMPTRLD] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMPTRST] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMREAD] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMRESUME] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMWRITE] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMXOFF] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_VMXON] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_MWAIT] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_MONITOR] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_PAUSE] = INSN(VM_EXIT_PAUSE),
+	[EXIT_INVEPT] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_PREEMPTION_TIMER] = EVENT(VM_EXIT_HOST),
+	[EXIT_INVVPID] = EVENT(VM_EXIT_UNDEFINED),
+	[EXIT_WBINVD] = INSN(VM_EXIT_CACHE),
 };
 
 /* Those that are failures, or none of ours. */
@@ -273,6 +289,12 @@ static noinline void decode_more(struct vcpu *vcpu, struct vm_exit *exit)
 	case EXIT_XSETBV:
 		exit_xsetbv(vcpu, exit);
 		return;
+	case EXIT_TPR_BELOW_THRESHOLD:
+		exit_tpr(vcpu, exit);
+		return;
+	case EXIT_VIRTUAL_EOI:
+		exit_eoi(exit);
+		return;
 	case EXIT_PML_FULL:
 		exit_pml_full(vcpu, exit);
 		return;
@@ -285,14 +307,14 @@ void vmx_decode_exit(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	/* The upper half of the word has flags (25.9.1) that no exit of ours has, but a failed entry. */
 	u64 reason = vmx_of(vcpu)->exit_reason;
-	const struct simple_exit *simple = reason < ARRAY_SIZE(simple_exits) ? &simple_exits[reason] : NULL;
+	u8 simple = reason < ARRAY_SIZE(simple_exits) ? simple_exits[reason] : 0;
 
 	exit->insn_len = 0;
-	if (!simple || !simple->known) {
+	if (!simple) {
 		decode_more(vcpu, exit);
 		return;
 	}
-	exit->kind = simple->kind;
-	if (simple->has_length)
+	exit->kind = simple & SIMPLE_KIND;
+	if (simple & SIMPLE_INSN)
 		exit->insn_len = insn_length();
 }

@@ -163,6 +163,7 @@ static void make_current(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vmx_cpu 
 		panic("VMPTRLD failed");
 	own->current = vv;
 	vv->current = true;
+	vv->attention &= ~(u32)ATTENTION_AWAY;
 	if (vv->last_cpu == vcpu->cpu)
 		return;
 	vmcs_begin(vcpu);
@@ -184,6 +185,8 @@ static void prepare_controls(struct vmx_vcpu *vv)
 	vmcs_write(VMCS_PRIMARY_CONTROLS, vv->primary);
 	vmcs_write(VMCS_SECONDARY_CONTROLS, vv->secondary);
 	vmcs_write(VMCS_TSC_OFFSET, vv->tsc_offset);
+	if (vv->secondary & SECONDARY_TSC_SCALING)
+		vmcs_write(VMCS_TSC_MULTIPLIER, vv->tsc_ratio);
 }
 
 /* What an entry needs after anything but a usual exit of the same vCPU. */
@@ -203,18 +206,26 @@ static noinline void prepare(struct vcpu *vcpu, struct vmx_vcpu *vv, struct vmx_
 	prepare_tlb(vcpu, vv);
 	if (vv->attention & ATTENTION_EVENT)
 		vmx_event_enter(vcpu);
+	if (vv->attention & ATTENTION_APIC)
+		vmx_apic_enter(vv);
 	if (vv->attention & ATTENTION_CONTROLS)
 		prepare_controls(vv);
 	if (vv->attention & ATTENTION_IMAGE)
 		vmcs_write_dirty(vcpu);
 	if (vv->attention & ATTENTION_DR)
 		load_debug_registers(vv);
-	vv->attention &= ~(u32)(ATTENTION_FLUSH | ATTENTION_FLUSH_GUEST | ATTENTION_LOADED | ATTENTION_CONTROLS);
+	vv->attention &= ~(u32)(ATTENTION_FLUSH | ATTENTION_FLUSH_GUEST | ATTENTION_LOADED | ATTENTION_CONTROLS |
+				ATTENTION_APIC);
 }
 
 /* The other side of prepare(). */
 static noinline void finish(struct vcpu *vcpu, struct vmx_vcpu *vv, u32 idt_event)
 {
+	/* An entry that failed on the guest's state does not change the launch state (27.8). */
+	if (vv->attention & ATTENTION_LAUNCH && !(vv->exit_reason & EXIT_ENTRY_FAILED)) {
+		vv->launched = true;
+		vv->attention &= ~(u32)ATTENTION_LAUNCH;
+	}
 	if (vv->attention & ATTENTION_DR)
 		save_debug_registers(vv);
 	vmx_event_exit(vcpu, idt_event);
@@ -233,12 +244,13 @@ static void registers_write(const struct vcpu_regs *regs, struct vmx_vcpu *vv)
 
 static void registers_read(struct vcpu_regs *regs, struct vmx_vcpu *vv)
 {
-	vv->rip = vmcs_read(VMCS_GUEST_RIP);
-	vv->rsp = vmcs_read(VMCS_GUEST_RSP);
-	vv->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
-	regs->rip = vv->rip;
-	regs->gpr[GPR_RSP] = vv->rsp;
-	regs->rflags = vv->rflags;
+	u64 rip = vmcs_read(VMCS_GUEST_RIP);
+	u64 rsp = vmcs_read(VMCS_GUEST_RSP);
+	u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+
+	vv->rip = regs->rip = rip;
+	vv->rsp = regs->gpr[GPR_RSP] = rsp;
+	vv->rflags = regs->rflags = rflags;
 }
 
 /* The controls or the host's state were refused: the guest's registers are as they were (27.1, 27.2). */
@@ -260,12 +272,11 @@ static noinline void entry_refused(struct vcpu *vcpu, struct vm_exit *exit, enum
 void vmx_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct vmx_vcpu *vv = vmx_of(vcpu);
-	struct vmx_cpu *own = &cpus[vcpu->cpu];
 	enum vmx_result result;
 	u32 idt_event;
 
-	if (unlikely(own->current != vv || vv->attention))
-		prepare(vcpu, vv, own);
+	if (unlikely(vv->attention))
+		prepare(vcpu, vv, &cpus[vcpu->cpu]);
 	registers_write(&vcpu->regs, vv);
 
 	result = vmx_enter(vcpu->regs.gpr, &vv->host_rsp, vv->launched);
@@ -275,12 +286,9 @@ void vmx_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 		return;
 	}
 	vv->valid = 0;
-	vv->exit_reason = (u32)vmcs_read(VMCS_EXIT_REASON);
+	vv->exit_reason = vmcs_read(VMCS_EXIT_REASON);
 	registers_read(&vcpu->regs, vv);
 	idt_event = (u32)vmcs_read(VMCS_IDT_EVENT);
-	/* An entry that failed on the guest's state does not change the launch state (27.8). */
-	if (likely(!(vv->exit_reason & EXIT_ENTRY_FAILED)))
-		vv->launched = true;
 	if (unlikely(vv->attention || idt_event & INFO_VALID))
 		finish(vcpu, vv, idt_event);
 	vmx_decode_exit(vcpu, exit);
@@ -301,5 +309,6 @@ void vmx_vcpu_leave(struct vcpu *vcpu)
 		panic("VMCLEAR failed");
 	vv->current = false;
 	vv->launched = false;
+	vv->attention |= ATTENTION_AWAY | ATTENTION_LAUNCH;
 	cpus[cpu_self()->index].current = NULL;
 }

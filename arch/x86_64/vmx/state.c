@@ -201,8 +201,9 @@ void vmx_set_cr(struct vcpu *vcpu, u8 cr, u64 value)
 		set_cr4(vv, value);
 		break;
 	case 8:
-		/* What a MOV from CR8 reads (30.3). */
-		vv->virtual_apic[VIRTUAL_APIC_TPR] = (u8)(value << 4);
+		/* What a MOV from CR8 reads (30.3): the APIC's own TPR, whose low half CR8 has not got. */
+		if (vcpu->apic_page[VIRTUAL_APIC_TPR] >> 4 != value)
+			vcpu->apic_page[VIRTUAL_APIC_TPR] = (u32)value << 4;
 		break;
 	default:
 		assert(!"CR0, CR2, CR4 or CR8");
@@ -224,7 +225,7 @@ u64 vmx_get_cr(const struct vcpu *vcpu, u8 cr)
 	case 4:
 		return vmcs_cr4(vv);
 	case 8:
-		return vv->virtual_apic[VIRTUAL_APIC_TPR] >> 4;
+		return vcpu->apic_page[VIRTUAL_APIC_TPR] >> 4 & 0xf;
 	default:
 		return 0;
 	}
@@ -350,10 +351,16 @@ int vmx_set_msr(struct vcpu *vcpu, u32 msr, u64 value)
 	return 0;
 }
 
-void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset)
+void vmx_set_tsc(struct vcpu *vcpu, u64 offset, u64 ratio)
 {
 	struct vmx_vcpu *vv = vmx_of(vcpu);
 
+	assert(!ratio || vmx_features.tsc_scaling);
 	vv->tsc_offset = offset;
+	vv->tsc_ratio = ratio;
+	if (ratio)
+		vv->secondary |= SECONDARY_TSC_SCALING;
+	else
+		vv->secondary &= ~(u32)SECONDARY_TSC_SCALING;
 	vv->attention |= ATTENTION_CONTROLS;
 }

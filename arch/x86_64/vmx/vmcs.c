@@ -30,7 +30,7 @@
 
 #define DEBUGCTL_BTF BIT(1)
 
-/* Pages for the VMCS, struct vmx_vcpu, the virtual APIC and the page-modification log. */
+/* Pages for the VMCS, struct vmx_vcpu and the page-modification log; the fourth is spare. */
 #define VCPU_ORDER 2
 static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "VCPU_ORDER");
 static_assert(PML_ENTRIES * sizeof(u64) == PAGE_SIZE, "VCPU_ORDER");
@@ -262,8 +262,10 @@ static void write_controls(struct vcpu *vcpu)
 
 	vmcs_write(VMCS_VPID, vmx_vpid(vcpu));
 	vmcs_write(VMCS_EPTP, vmx_eptp(vcpu));
-	vmcs_write(VMCS_MSR_BITMAP, vmx_msr_bitmap());
-	vmcs_write(VMCS_VIRTUAL_APIC, page_hpa(vv->virtual_apic));
+	vmcs_write(VMCS_IO_BITMAPS, vmx_io_bitmaps());
+	vmcs_write(VMCS_IO_BITMAPS + 2, vmx_io_bitmaps() + IO_BITMAP_BYTES);
+	vmcs_write(VMCS_MSR_BITMAP, vmx_msr_bitmap(false));
+	vmcs_write(VMCS_VIRTUAL_APIC, page_hpa(vcpu->apic_page));
 	vmcs_write(VMCS_LINK_POINTER, ~0ull);
 	vmcs_write(VMCS_PIN_CONTROLS, vmx_features.pin);
 	vmcs_write(VMCS_EXIT_CONTROLS, vmx_features.exit);
@@ -352,11 +354,10 @@ int vmx_vcpu_init(struct vcpu *vcpu)
 	*vv = (struct vmx_vcpu){
 		.vmcs_hpa = pages,
 		.last_cpu = CPUS_MAX,
-		.primary = vmx_features.primary,
+		.primary = vmx_apic_primary(),
 		.secondary = vmx_features.secondary,
-		.virtual_apic = page_ptr(pages + 2 * PAGE_SIZE),
-		.pml = page_ptr(pages + 3 * PAGE_SIZE),
-		.attention = ATTENTION_CONTROLS,
+		.pml = page_ptr(pages + 2 * PAGE_SIZE),
+		.attention = ATTENTION_AWAY | ATTENTION_LAUNCH | ATTENTION_CONTROLS,
 		.valid = GROUP_ALL,
 	};
 	vcpu->vendor = vv;

@@ -12,6 +12,7 @@
 enum vmcs_field {
 	VMCS_VPID = 0x0000,
 	VMCS_GUEST_SELECTOR = 0x0800, /* + 2 * enum vmcs_segment; so are the other guest segment fields */
+	VMCS_INTERRUPT_STATUS = 0x0810,
 	VMCS_PML_INDEX = 0x0812,
 	VMCS_HOST_ES = 0x0c00,
 	VMCS_HOST_CS = 0x0c02,
@@ -21,11 +22,14 @@ enum vmcs_field {
 	VMCS_HOST_GS = 0x0c0a,
 	VMCS_HOST_TR = 0x0c0c,
 
+	VMCS_IO_BITMAPS = 0x2000, /* ports below 0x8000; + 2: from there on */
 	VMCS_MSR_BITMAP = 0x2004,
 	VMCS_PML_ADDRESS = 0x200e,
 	VMCS_TSC_OFFSET = 0x2010,
 	VMCS_VIRTUAL_APIC = 0x2012,
 	VMCS_EPTP = 0x201a,
+	VMCS_EOI_EXITS = 0x201c, /* + 2 * n */
+	VMCS_TSC_MULTIPLIER = 0x2032,
 	VMCS_GUEST_PHYSICAL = 0x2400,
 	VMCS_LINK_POINTER = 0x2800,
 	VMCS_GUEST_DEBUGCTL = 0x2802,
@@ -125,7 +129,7 @@ enum primary_controls {
 	PRIMARY_TPR_SHADOW = 1 << 21,
 	PRIMARY_NMI_WINDOW = 1 << 22,
 	PRIMARY_MOV_DR = 1 << 23,
-	PRIMARY_IO = 1 << 24,
+	PRIMARY_IO_BITMAPS = 1 << 25,
 	PRIMARY_MSR_BITMAP = 1 << 28,
 	PRIMARY_MONITOR = 1 << 29,
 };
@@ -134,13 +138,18 @@ enum primary_controls {
 enum secondary_controls {
 	SECONDARY_EPT = 1 << 1,
 	SECONDARY_RDTSCP = 1 << 3,
+	SECONDARY_X2APIC = 1 << 4,
 	SECONDARY_VPID = 1 << 5,
 	SECONDARY_WBINVD = 1 << 6,
 	SECONDARY_UNRESTRICTED = 1 << 7,
+	SECONDARY_APIC_REGISTERS = 1 << 8,
+	SECONDARY_VIRTUAL_INTERRUPTS = 1 << 9,
 	SECONDARY_PAUSE_LOOP = 1 << 10,
 	SECONDARY_INVPCID = 1 << 12,
 	SECONDARY_PML = 1 << 17,
+	SECONDARY_TSC_SCALING = 1 << 25,
 };
+#define SECONDARY_APICV (SECONDARY_X2APIC | SECONDARY_APIC_REGISTERS | SECONDARY_VIRTUAL_INTERRUPTS)
 
 /* 25.7.1 */
 enum exit_controls {
@@ -217,6 +226,8 @@ enum exit_reason {
 	EXIT_MONITOR = 39,
 	EXIT_PAUSE = 40,
 	EXIT_BAD_MACHINE_CHECK = 41,
+	EXIT_TPR_BELOW_THRESHOLD = 43,
+	EXIT_VIRTUAL_EOI = 45,
 	EXIT_EPT_VIOLATION = 48,
 	EXIT_EPT_MISCONFIGURATION = 49,
 	EXIT_INVEPT = 50,
@@ -240,10 +251,14 @@ enum { EPT_WRITE = 1 << 1, EPT_FETCH = 1 << 2, EPT_LINEAR_VALID = 1 << 7, EPT_FI
 /* Of #DB (table 28-1): what goes into DR6. */
 #define DB_DR6 0x600full
 
+/* A bit a port, in two bitmaps (25.6.4). */
+#define IO_BITMAP_BYTES 4096
 /* The page-modification log (29.3.6): written from the last entry down. */
 #define PML_ENTRIES 512
-/* The virtual-APIC page (30.1): the only field of it that we use. */
-#define VIRTUAL_APIC_TPR 0x80
+/* The virtual-APIC page (30.1): the only register of it that the rest does not write itself. */
+#define VIRTUAL_APIC_TPR (0x80 / sizeof(u32))
+/* Guest interrupt status (25.4.2): SVI, RVI. */
+#define INTERRUPT_STATUS(in_service, requested) ((u64)(in_service) << 8 | (requested))
 
 /* Of the current VMCS. Where the CPU refuses, because the field does not exist, they panic. */
 #ifndef GODWIT_HOST_TEST

@@ -44,6 +44,7 @@ enum feature_control { FEATURE_CONTROL_LOCK = 1 << 0, FEATURE_CONTROL_VMX = 1 <<
 #define BASIC_REVISION 0x7fffffffu
 #define BASIC_TRUE_CONTROLS BIT(55)
 #define MISC_TIMER_SHIFT 0x1full
+enum { MSR_X2APIC = 0x800, X2APIC_TPR = 0x08, X2APIC_EOI = 0x0b };
 /* IA32_VMX_EPT_VPID_CAP (A.10). */
 #define EPT_CAP_4_LEVELS BIT(6)
 #define EPT_CAP_WRITE_BACK BIT(14)
@@ -62,25 +63,54 @@ enum feature_control { FEATURE_CONTROL_LOCK = 1 << 0, FEATURE_CONTROL_VMX = 1 <<
 struct vmx_features vmx_features;
 /* Never changes after missing(): all vCPUs use the same. */
 static u8 msr_bitmap[MSR_BITMAP_BYTES] aligned(4096);
+static u8 x2apic_bitmap[MSR_BITMAP_BYTES] aligned(4096);
+static u8 io_bitmaps[2 * IO_BITMAP_BYTES] aligned(4096);
 
-hpa_t vmx_msr_bitmap(void)
+hpa_t vmx_msr_bitmap(bool x2apic)
 {
-	return page_hpa(msr_bitmap);
+	return page_hpa(x2apic ? x2apic_bitmap : msr_bitmap);
 }
 
-static void msr_pass_through(u32 msr)
+hpa_t vmx_io_bitmaps(void)
 {
-	u32 part = msr >= 0xc0000000u ? 1 : 0;
-	u32 number = msr & 0x1fff;
-	u8 mask = (u8)~(1u << (number % 8));
+	return page_hpa(io_bitmaps);
+}
 
-	msr_bitmap[part * MSR_BITMAP_PART_BYTES + number / 8] &= mask;
-	msr_bitmap[(part + 2) * MSR_BITMAP_PART_BYTES + number / 8] &= mask;
+enum msr_access { MSR_ACCESS_READ, MSR_ACCESS_WRITE };
+
+static void msr_pass(u8 *bitmap, u32 msr, enum msr_access access)
+{
+	u32 part = (msr >= 0xc0000000u ? 1 : 0) + (access == MSR_ACCESS_WRITE ? 2 : 0);
+	u32 number = msr & 0x1fff;
+
+	bitmap[part * MSR_BITMAP_PART_BYTES + number / 8] &= (u8)~(1u << (number % 8));
+}
+
+/*
+ * With the registers virtualized (SDM 3 30.5) a read that does not exit gets what the APIC's page has: not the
+ * current count, which is nowhere, nor ICR, whose halves are not side by side there. Writes of TPR and EOI
+ * do all that there is to do; any other one that did not exit would reach the host's APIC.
+ */
+static void x2apic_map_init(void)
+{
+	static const struct {
+		u8 first, last;
+	} plain[] = {
+		{ 0x02, 0x03 }, { 0x08, 0x08 }, { 0x0a, 0x0a }, { 0x0d, 0x0d }, { 0x0f, 0x28 }, { 0x32, 0x38 },
+		{ 0x3e, 0x3e },
+	};
+
+	memcpy(x2apic_bitmap, msr_bitmap, sizeof(x2apic_bitmap));
+	for (u32 i = 0; i < ARRAY_SIZE(plain); i++)
+		for (u32 reg = plain[i].first; reg <= plain[i].last; reg++)
+			msr_pass(x2apic_bitmap, MSR_X2APIC + reg, MSR_ACCESS_READ);
+	msr_pass(x2apic_bitmap, MSR_X2APIC + X2APIC_TPR, MSR_ACCESS_WRITE);
+	msr_pass(x2apic_bitmap, MSR_X2APIC + X2APIC_EOI, MSR_ACCESS_WRITE);
 }
 
 /*
  * All MSRs exit but those that the VMCS or run.c switches. Not EFER and PAT, whose values are checked;
- * not TSC_AUX, which the guest hardly writes. Ports need no map: all of them exit (PRIMARY_IO).
+ * not TSC_AUX, which the guest hardly writes. All ports exit, too.
  */
 static void maps_init(void)
 {
@@ -89,9 +119,13 @@ static void maps_init(void)
 		MSR_FS_BASE,     MSR_GS_BASE,      MSR_KERNEL_GS_BASE,
 	};
 
+	memset(io_bitmaps, 0xff, sizeof(io_bitmaps));
 	memset(msr_bitmap, 0xff, sizeof(msr_bitmap));
-	for (u32 i = 0; i < ARRAY_SIZE(switched); i++)
-		msr_pass_through(switched[i]);
+	for (u32 i = 0; i < ARRAY_SIZE(switched); i++) {
+		msr_pass(msr_bitmap, switched[i], MSR_ACCESS_READ);
+		msr_pass(msr_bitmap, switched[i], MSR_ACCESS_WRITE);
+	}
+	x2apic_map_init();
 }
 
 /*
@@ -113,7 +147,8 @@ static const struct control_word {
 	{
 		.msr = MSR_VMX_PRIMARY, .true_msr = MSR_VMX_TRUE_PRIMARY,
 		.needed = PRIMARY_TSC_OFFSET | PRIMARY_HLT | PRIMARY_MWAIT | PRIMARY_RDPMC | PRIMARY_CR8_LOAD |
-			  PRIMARY_TPR_SHADOW | PRIMARY_MOV_DR | PRIMARY_IO | PRIMARY_MSR_BITMAP | PRIMARY_MONITOR |
+			  PRIMARY_TPR_SHADOW | PRIMARY_MOV_DR | PRIMARY_IO_BITMAPS | PRIMARY_MSR_BITMAP |
+			  PRIMARY_MONITOR |
 			  PRIMARY_SECONDARY,
 		.must_be_off = PRIMARY_CR3_LOAD | PRIMARY_CR3_STORE,
 		.value = &vmx_features.primary, .name = "primary processor-based",
@@ -195,6 +230,8 @@ static void features_read(void)
 	vmx_features.timer_ticks = MIN(MAX(ticks, 1), ~0u);
 	vmx_features.ad_bits = ept & EPT_CAP_AD_BITS;
 	vmx_features.pml = vmx_features.ad_bits && msr_read(MSR_VMX_SECONDARY) >> 32 & SECONDARY_PML;
+	vmx_features.apicv = (msr_read(MSR_VMX_SECONDARY) >> 32 & SECONDARY_APICV) == SECONDARY_APICV;
+	vmx_features.tsc_scaling = msr_read(MSR_VMX_SECONDARY) >> 32 & SECONDARY_TSC_SCALING;
 	vmx_features.pages_1g = ept & EPT_CAP_PAGES_1G;
 	vmx_features.rdtscp = cpuid_read(0x80000001u, 0).edx & CPUID_81_EDX_RDTSCP &&
 			      vmx_features.secondary & SECONDARY_RDTSCP;
@@ -303,6 +340,12 @@ static const struct npt_format *vmx_npt_format(void)
 	return npt_ept_format(vmx_features.ad_bits, vmx_features.pages_1g);
 }
 
+/* 25.6.5: the multiplier has 48 bits behind the point. */
+static u32 vmx_tsc_ratio_bits(void)
+{
+	return vmx_features.tsc_scaling ? 48 : 0;
+}
+
 static bool vmx_has_dirty_list(void)
 {
 	return vmx_features.pml;
@@ -329,9 +372,13 @@ const struct hvm_ops vmx_ops = {
 	.inject = vmx_inject,
 	.event_pending = vmx_event_pending,
 	.request_irq_window = vmx_request_irq_window,
+	.apic_sync = vmx_apic_sync,
+	.apic_assist = vmx_apic_assist,
+	.apic_label = vmx_apic_label,
 	.insn_done = vmx_insn_done,
 	.flush_tlb = vmx_flush_tlb,
-	.set_tsc_offset = vmx_set_tsc_offset,
+	.set_tsc = vmx_set_tsc,
+	.tsc_ratio_bits = vmx_tsc_ratio_bits,
 	.npt_format = vmx_npt_format,
 	.has_dirty_list = vmx_has_dirty_list,
 };

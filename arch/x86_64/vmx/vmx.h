@@ -6,6 +6,7 @@
  *	run.c    entering the guest: TLB, what must be loaded; run.asm is the switch itself
  *	exit.c   VMCS -> struct vm_exit
  *	event.c  interrupts and exceptions on their way in
+ *	apic.c   what the CPU does of the local APIC's work
  *	state.c  registers: struct cpu_state, control registers, MSRs
  *	error.c  the manual's words for what the CPU refuses
  */
@@ -17,6 +18,7 @@
 #include "arch/x86_64/vmx/vmcs.h"
 #include "types.h"
 #include "vmm/hvm.h"
+#include "vmm/irqchip.h"
 #include "vmm/vcpu.h"
 
 /* From the capability MSRs (SDM 3 appendix A); the same on all CPUs. */
@@ -28,6 +30,8 @@ struct vmx_features {
 	u64 timer_ticks;            /* the preemption timer's start: run.c */
 	bool ad_bits;
 	bool pml;
+	bool apicv; /* all that apic.c wants */
+	bool tsc_scaling;
 	bool pages_1g;
 	bool rdtscp;
 	bool ibpb;
@@ -72,8 +76,11 @@ enum vmx_attention {
 	ATTENTION_FLUSH_GUEST = 1 << 3, /* the guest's own translations only */
 	ATTENTION_DR = 1 << 4,          /* the guest may use DR0-3, 6: no exits, loaded around each run */
 	ATTENTION_LOADED = 1 << 5,      /* struct vmx_loaded has changed */
-	ATTENTION_CONTROLS = 1 << 6,    /* primary, secondary or tsc_offset have */
+	ATTENTION_CONTROLS = 1 << 6,    /* primary, secondary, tsc_offset or tsc_ratio have */
 	ATTENTION_IMAGE = 1 << 7,       /* a group of struct vmx_guest has: dirty */
+	ATTENTION_APIC = 1 << 8,        /* apic has */
+	ATTENTION_AWAY = 1 << 9,        /* not current: always the opposite of that */
+	ATTENTION_LAUNCH = 1 << 10,     /* not launched: the same */
 };
 
 struct vmx_vcpu {
@@ -91,7 +98,7 @@ struct vmx_vcpu {
 	u64 exit_reason;
 	/* The controls that change: what the next entry is to have. */
 	u32 primary, secondary;
-	u64 tsc_offset;
+	u64 tsc_offset, tsc_ratio; /* ratio: with SECONDARY_TSC_SCALING */
 	u64 cr4_mask;             /* what the VMCS has */
 	/* See vmcs.c: groups of guest that are as the vCPU's registers are, and that the VMCS has not. */
 	u32 valid, dirty;
@@ -101,8 +108,9 @@ struct vmx_vcpu {
 	u64 dr[4];                /* true between two runs */
 	u64 dr6;
 	u64 cstar;                /* 32-bit SYSCALL does not exist here */
-	u8 *virtual_apic;
 	u64 *pml;
+	/* What the VMCS is to have of the local APIC: apic.c. */
+	struct irqchip_view apic;
 };
 
 static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
@@ -111,7 +119,9 @@ static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
 }
 
 /* vmx.c */
-hpa_t vmx_msr_bitmap(void);
+/* x2apic: the CPU virtualizes that mode's registers. */
+hpa_t vmx_msr_bitmap(bool x2apic);
+hpa_t vmx_io_bitmaps(void);
 
 /* vmcs.c */
 int must_check vmx_vcpu_init(struct vcpu *vcpu);
@@ -182,6 +192,15 @@ void vmx_event_exit(struct vcpu *vcpu, u32 idt_event);
 /* EVENT_NONE clears it. */
 void vmx_set_event(struct vmx_vcpu *vv, struct vm_event event);
 
+/* apic.c */
+void vmx_apic_assist(bool allowed);
+const char *vmx_apic_label(void);
+bool vmx_apic_sync(struct vcpu *vcpu);
+/* The primary controls that a vCPU begins with. */
+u32 vmx_apic_primary(void);
+/* Before an entry with ATTENTION_APIC: the VMCS as vv->apic says. */
+void vmx_apic_enter(struct vmx_vcpu *vv);
+
 /* state.c */
 void vmx_get_state(const struct vcpu *vcpu, struct cpu_state *state);
 int must_check vmx_set_state(struct vcpu *vcpu, const struct cpu_state *state);
@@ -192,7 +211,7 @@ void vmx_set_cr(struct vcpu *vcpu, u8 cr, u64 value);
 u64 vmx_get_cr(const struct vcpu *vcpu, u8 cr);
 int must_check vmx_get_msr(const struct vcpu *vcpu, u32 msr, u64 *value);
 int must_check vmx_set_msr(struct vcpu *vcpu, u32 msr, u64 value);
-void vmx_set_tsc_offset(struct vcpu *vcpu, u64 offset);
+void vmx_set_tsc(struct vcpu *vcpu, u64 offset, u64 ratio);
 
 /* error.c */
 const char *vmx_instruction_error(u64 number);

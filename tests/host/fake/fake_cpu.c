@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "arch/x86_64/fpu.h"
+#include "arch/x86_64/random.h"
 #include "errors.h"
+#include "lib/fault.h"
 #include "lib/log.h"
 
 #define FAKE_CPUIDS 64
@@ -228,14 +230,31 @@ void msr_write(u32 msr, u64 value)
 }
 
 /* The same numbers in every run: xorshift64. */
+static u64 random_state = 0x9e3779b97f4a7c15ull;
+
 u64 random_u64(void)
 {
-	static u64 state = 0x9e3779b97f4a7c15ull;
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return random_state;
+}
 
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return state;
+void fake_random_seed(u64 seed)
+{
+	random_state = seed * 0x9e3779b97f4a7c15ull | 1;
+}
+
+int random_seed(u64 seed[4])
+{
+	for (u32 i = 0; i < 4; i++)
+		seed[i] = random_u64();
+	return fault_hit("fake.random") ? -E_IO : 0;
+}
+
+const char *random_trouble(unused int error)
+{
+	return "the fake generator is broken";
 }
 
 u64 fpu_features(void)
@@ -243,6 +262,13 @@ u64 fpu_features(void)
 	struct cpuid_regs regs = cpuid_read(0xd, 0);
 
 	return regs.eax | (u64)regs.edx << 32;
+}
+
+u64 fpu_use(void)
+{
+	if (more[self].fpu_owner)
+		abort();
+	return fpu_features();
 }
 
 u32 fpu_area_bytes(void)

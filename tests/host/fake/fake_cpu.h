@@ -27,4 +27,7 @@ void fake_msr_set(u32 msr, u64 value);
 void *fake_fpu_owner(u32 index);
 u64 fake_fpu_xcr0(u32 index);
 
+/* What random_u64() gives from here on. */
+void fake_random_seed(u64 seed);
+
 #endif

@@ -549,7 +549,7 @@ static void fake_flush_tlb(struct vcpu *vcpu)
 	fake_of(vcpu)->flush = true;
 }
 
-static void fake_set_tsc_offset(struct vcpu *vcpu, u64 offset)
+static void fake_set_tsc(struct vcpu *vcpu, u64 offset, unused u64 ratio)
 {
 	fake_of(vcpu)->tsc_offset = offset;
 }
@@ -595,7 +595,7 @@ const struct hvm_ops fake_hvm_ops = {
 	.request_irq_window = fake_request_irq_window,
 	.insn_done = fake_insn_done,
 	.flush_tlb = fake_flush_tlb,
-	.set_tsc_offset = fake_set_tsc_offset,
+	.set_tsc = fake_set_tsc,
 	.npt_format = fake_npt_format,
 };
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "mm/pages.h"
 
@@ -17,11 +18,51 @@ static struct {
 static u64 used_pages;
 static u64 total_pages = GIB(4) / PAGE_SIZE;
 static u64 calls_left = ~0ull;
+static bool lazy;
+static bool lazy;
 
 static void die(const char *what, hpa_t block, unsigned int order)
 {
 	fprintf(stderr, "fake_pages: %s: block %#llx, order %u\n", what, (unsigned long long)block, order);
 	abort();
+}
+
+/*
+ * Large blocks in their lazy form: zeros that cost nothing before they are touched, with a hole on both sides, and a hole
+ * themselves when they are freed. Those of 2 MiB are used again.
+ */
+static u8 *kept[64];
+static u32 kept_count;
+
+static void *lazy_block(size_t bytes)
+{
+	u8 *hole, *block;
+
+	if (bytes == PAGE_SIZE << PAGES_ORDER_LARGE && kept_count) {
+		block = kept[--kept_count];
+		return mprotect(block, bytes, PROT_READ | PROT_WRITE) ? NULL : block;
+	}
+	hole = mmap(NULL, 3 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	block = (u8 *)ALIGN_UP((uintptr_t)hole + PAGE_SIZE, bytes);
+	if (hole == MAP_FAILED || mprotect(block, bytes, PROT_READ | PROT_WRITE))
+		return NULL;
+	/* So that it can be found again: PAGE_SIZE of hole before it, bytes after it. */
+	if (block - PAGE_SIZE > hole)
+		munmap(hole, (size_t)(block - PAGE_SIZE - hole));
+	if (hole + 3 * bytes > block + 2 * bytes)
+		munmap(block + 2 * bytes, (size_t)(hole + 3 * bytes - (block + 2 * bytes)));
+	return block;
+}
+
+static void lazy_free(u8 *block, size_t bytes)
+{
+	if (bytes != PAGE_SIZE << PAGES_ORDER_LARGE || kept_count == sizeof(kept) / sizeof(kept[0])) {
+		munmap(block - PAGE_SIZE, PAGE_SIZE + 2 * bytes);
+		return;
+	}
+	madvise(block, bytes, MADV_DONTNEED);
+	mprotect(block, bytes, PROT_NONE);
+	kept[kept_count++] = block;
 }
 
 static u32 hash(hpa_t block)
@@ -53,6 +94,9 @@ static void forget(hpa_t block, unsigned int order)
 		if (slots[slot].order != order)
 			die("freed with another order", block, order);
 		slots[slot].block = HPA_NONE;
+		/* Where nothing follows, nobody looks further: so the table does not fill up with what is gone. */
+		for (; !slots[(slot + 1) % SLOTS].block && slots[slot].block == HPA_NONE; slot = (slot + SLOTS - 1) % SLOTS)
+			slots[slot].block = 0;
 		return;
 	}
 	die("freed, but not handed out", block, order);
@@ -66,10 +110,11 @@ hpa_t pages_alloc_raw(unsigned int order)
 		return HPA_NONE;
 	if (calls_left != ~0ull)
 		calls_left--;
-	block = aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+	block = lazy && order >= PAGES_ORDER_LARGE ? lazy_block(PAGE_SIZE << order)
+						   : aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
 	if (!block)
 		die("the host's memory is used up", 0, order);
-	if (order <= PAGES_ORDER_LARGE)
+	if (order < PAGES_ORDER_LARGE || (order == PAGES_ORDER_LARGE && !lazy))
 		memset(block, 0xa5, PAGE_SIZE << order);
 	used_pages += BIT(order);
 	remember(page_hpa(block), order);
@@ -80,7 +125,7 @@ hpa_t pages_alloc(unsigned int order)
 {
 	hpa_t block = pages_alloc_raw(order);
 
-	if (block != HPA_NONE)
+	if (block != HPA_NONE && !(lazy && order >= PAGES_ORDER_LARGE))
 		memset(page_ptr(block), 0, PAGE_SIZE << order);
 	return block;
 }
@@ -89,7 +134,10 @@ void pages_free(hpa_t block, unsigned int order)
 {
 	forget(block, order);
 	used_pages -= BIT(order);
-	free(page_ptr(block));
+	if (lazy && order >= PAGES_ORDER_LARGE)
+		lazy_free(page_ptr(block), PAGE_SIZE << order);
+	else
+		free(page_ptr(block));
 }
 
 void pages_add(unused hpa_t base, unused u64 bytes)
@@ -128,4 +176,9 @@ void fake_pages_fail_after(u64 calls)
 void fake_pages_set_total(u64 pages)
 {
 	total_pages = pages;
+}
+
+void fake_pages_set_lazy(void)
+{
+	lazy = true;
 }

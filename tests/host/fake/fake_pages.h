@@ -11,5 +11,7 @@ u64 fake_pages_used(void);
 void fake_pages_fail_after(u64 calls);
 /* What pages_total_count() says; pages_alloc() fails beyond it. Default: 4 GiB. */
 void fake_pages_set_total(u64 pages);
+/* Once, before anything is allocated: large blocks cost nothing until they are touched, and come as zeros. For fuzzing. */
+void fake_pages_set_lazy(void);
 
 #endif

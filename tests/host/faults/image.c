@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A host of the fault runner: image.h. The bed's guest and CPU, page blocks from an arena that is empty after a reset. */
+#include <stdlib.h>
+
+#include "types.h"
+
+static void *image_calloc(size_t count, size_t bytes);
+static void image_free(void *pointer);
+#define calloc image_calloc
+#define free image_free
+#include "migrate_bed.h"
+#undef calloc
+#undef free
+
+#include "faults/image.h"
+
+#define COUNTER_GPA MIB(1)
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+static u8 *arena;
+static u64 arena_used;
+static hpa_t free_blocks[PAGES_ORDER_MAX + 1]; /* each holds the next in its first bytes */
+static u64 pages_used;
+
+hpa_t pages_alloc_raw(unsigned int order)
+{
+	u64 bytes = PAGE_SIZE << order;
+	hpa_t block = order <= PAGES_ORDER_MAX ? free_blocks[order] : 0;
+	u64 at = ALIGN_UP(arena_used, bytes);
+
+	if (block) {
+		free_blocks[order] = *(hpa_t *)page_ptr(block);
+	} else {
+		if (at + bytes > IMAGE_MEMORY_BYTES)
+			return HPA_NONE;
+		block = page_hpa(arena + at);
+		arena_used = at + bytes;
+	}
+	pages_used += BIT(order);
+	return block;
+}
+
+hpa_t pages_alloc(unsigned int order)
+{
+	hpa_t block = pages_alloc_raw(order);
+
+	if (block != HPA_NONE)
+		memset(page_ptr(block), 0, PAGE_SIZE << order);
+	return block;
+}
+
+void pages_free(hpa_t block, unsigned int order)
+{
+	*(hpa_t *)page_ptr(block) = free_blocks[order];
+	free_blocks[order] = block;
+	pages_used -= BIT(order);
+}
+
+u64 pages_free_count(void)
+{
+	return IMAGE_MEMORY_BYTES / PAGE_SIZE - pages_used;
+}
+
+u64 pages_total_count(void)
+{
+	return IMAGE_MEMORY_BYTES / PAGE_SIZE;
+}
+
+unsigned int pages_order(u64 bytes)
+{
+	unsigned int order = 0;
+
+	while (PAGE_SIZE << order < bytes && order <= PAGES_ORDER_MAX)
+		order++;
+	return order;
+}
+
+u64 fake_pages_used(void)
+{
+	return pages_used;
+}
+
+void fake_pages_fail_after(unused u64 calls)
+{
+}
+
+void fake_pages_set_total(unused u64 pages)
+{
+}
+
+static struct bed_cpu bed_cpus[8];
+
+static void *image_calloc(unused size_t count, unused size_t bytes)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(bed_cpus); i++)
+		if (!bed_cpus[i].event) {
+			memset(&bed_cpus[i], 0, sizeof(bed_cpus[i]));
+			bed_cpus[i].event = true; /* not used by the bed */
+			return &bed_cpus[i];
+		}
+	abort();
+}
+
+static void image_free(void *pointer)
+{
+	((struct bed_cpu *)pointer)->event = false;
+}
+
+/* --- the host --------------------------------------------------------------------------------- */
+
+static void boot(const struct migrate_config *config, const struct pipe_maker *pipes, const struct datagram_ops *datagrams,
+		 const struct beacon_auth *auth, u64 seed, void *memory)
+{
+	fake_cpu_reset();
+	fake_random_seed(seed);
+	bed_cpuid(true);
+	hvm = &bed_hvm;
+	arena = memory;
+	migrate_init(config, pipes);
+	verify_init(tls_digest);
+	beacons_init(datagrams, auth);
+}
+
+static struct vm *copy(void)
+{
+	return vm_next(NULL);
+}
+
+static u64 counter_of(struct vm *vm)
+{
+	u64 value = 0;
+
+	assert_int_equal(gmem_read(&vm->gmem, COUNTER_GPA, &value, sizeof(value)), 0);
+	return value;
+}
+
+static void turn(void)
+{
+	struct vm *vm;
+	u64 value;
+
+	migrate_poll();
+	vm_service();
+	vm = bed_running();
+	if (!vm)
+		return;
+	value = counter_of(vm) + 1;
+	assert_int_equal(gmem_write(&vm->gmem, COUNTER_GPA, &value, sizeof(value)), 0);
+}
+
+static void create(void)
+{
+	struct vm_config config;
+
+	bed_config(&config);
+	bed_create_of(&config);
+}
+
+static int migrate(const char *peer, bool live)
+{
+	struct migrate_options options = { .live = live, .verify = random_u64() % 4 == 0 };
+	char why[320];
+
+	return copy() ? migrate_start(copy(), peer, &options, why, sizeof(why)) : -E_NOENT;
+}
+
+static int cancel(void)
+{
+	return migrate_cancel();
+}
+
+static int force(void)
+{
+	return copy() ? migrate_force_owner(copy()) : -E_NOENT;
+}
+
+static void destroy(void)
+{
+	if (copy() && !migrate_busy(copy()))
+		vm_destroy(copy());
+}
+
+static void hold(const char *point)
+{
+	fault_clear_all();
+	if (point)
+		assert_int_equal(fault_set(point, FAULT_FOREVER), 0);
+}
+
+static void look(struct image_state *state)
+{
+	struct migrate_arrival arrival;
+	struct vm *vm = copy();
+
+	memset(state, 0, sizeof(*state));
+	for (struct vm *each = vm; each; each = vm_next(each))
+		state->copies++;
+	state->arriving = migrate_get_arrival(&arrival);
+	state->pages_used = pages_used;
+	if (!vm)
+		return;
+	state->runs = bed_running() != NULL;
+	state->owner = owner_state(vm);
+	state->epoch = vm->epoch;
+	state->attempt = vm->attempt;
+	state->counter = counter_of(vm);
+	state->moving = migrate_busy(vm);
+	state->why = vm->why;
+}
+
+const struct image_api *image_api(void)
+{
+	static const struct image_api api = {
+		.boot = boot, .set_time = fake_time_set, .turn = turn, .create = create, .migrate = migrate, .cancel = cancel,
+		.force = force, .destroy = destroy, .hold = hold, .look = look,
+	};
+
+	return &api;
+}
