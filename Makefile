@@ -57,7 +57,8 @@ MBEDTLS_C := $(addprefix $(MBEDTLS)/library/, \
 	ssl_tls13_server.c x509.c x509_crt.c)
 # AES-GCM for mbedTLS (net/tls/gcm_alt.c).
 IPSEC_MB := $(THIRD)/ipsec-mb/lib
-IPSEC_MB_ASM := $(addprefix $(IPSEC_MB)/, avx_t1/aes128_gcm_by8_avx.asm x86_64/aes_keyexp_128.asm)
+IPSEC_MB_ASM := $(addprefix $(IPSEC_MB)/, avx_t1/aes128_gcm_by8_avx.asm x86_64/aes_keyexp_128.asm \
+	x86_64/poly1305.asm)
 GNU_EFI := $(THIRD)/gnu-efi
 
 OBJ := $(BUILD)/obj

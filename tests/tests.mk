@@ -60,7 +60,7 @@ $(HOST)/transitions.h: tests/model/handover.pml
 	@mkdir -p $(@D)
 	@grep -o '\bT([a-z_]*)' $< | grep -v '(name)' | sort -u | sed 's/^T/TRANSITION/' >$@
 $(HOST)/obj/tests/host/test_migrate_walk.o: $(HOST)/transitions.h
-$(HOST)/obj/tests/host/test_gcm.o $(HOST)/obj/tests/host/test_tls.o: HOST_TEST_CFLAGS += $(HOST_TLS_INCLUDES)
+$(patsubst %,$(HOST)/obj/tests/host/test_%.o,gcm tls migrate_verify): HOST_TEST_CFLAGS += $(HOST_TLS_INCLUDES)
 $(HOST)/obj/tests/host/test_migrate_walk.o: HOST_TEST_CFLAGS += -I$(HOST)
 
 # A core file that does not compile fails the tests that need it, and `make`; the others still run: so the archives

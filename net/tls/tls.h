@@ -64,7 +64,10 @@ u32 tls_introduce(u8 *datagram, u32 bytes_max);
 /* True: this is an introduction, and was looked at if it may be `from`'s. At most one a second of each host is. */
 bool tls_meet(const char *from, const u8 *datagram, u32 bytes);
 
-/* Poly1305 (RFC 8439), for copies of memory that are compared; the key is as random as can be, and new each time. */
+/*
+ * Poly1305 (RFC 8439), for copies of memory that are compared; the key is as random as can be, and new each time.
+ * -E_INVAL: bytes is no multiple of 16.
+ */
 #define TLS_DIGEST_KEY_BYTES 32
 #define TLS_DIGEST_BYTES 16
 int must_check tls_digest(const u8 key[TLS_DIGEST_KEY_BYTES], const void *data, size_t bytes,
