@@ -57,6 +57,7 @@ class BochsHost(Host):
     NIC, CPU = "e1000", "corei7_skylake_x"
     # With more, an exit right after an exception of the guest's saves the RIP from before the exception (Bochs'
     # cpu_run_trace() does not commit it, cpu_loop() does): no Linux guest lives long.
+    PATIENCE = 5
     SMP = 1
     IPS = 50_000_000
     # A halted Bochs is past the usual ten seconds after a third of one of ours.

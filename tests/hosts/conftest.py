@@ -16,11 +16,11 @@ import bed
 
 # Parts of the tests that run beside each other (tools/run_tests), each in its own namespace; without a lane, all of them.
 MOVES = ("test_migrate.py", "test_check.py", "test_limits.py", "test_refusals.py")
-LANES = {"link": lambda vendor, file: vendor != "intel" and file == "test_link.py",
+LINK = ("test_link.py", "test_smp.py", "test_sched.py")   # which wait a lot, and what keeps CPUs busy beside them
+LANES = {"link": lambda vendor, file: vendor != "intel" and file in LINK,
          "moves": lambda vendor, file: vendor != "intel" and file in MOVES,
-         "amd": lambda vendor, file: vendor != "intel" and file not in (*MOVES, "test_link.py"),
-         "intel-moves": lambda vendor, file: vendor == "intel" and file in MOVES,
-         "intel": lambda vendor, file: vendor == "intel" and file not in MOVES}
+         "amd": lambda vendor, file: vendor != "intel" and file not in (*MOVES, *LINK),
+         "intel": lambda vendor, file: vendor == "intel"}
 LANE = os.environ.get("GODWIT_LANE", "")
 OUT = bed.BUILD / "test" / LANE
 ALPHA_IP, BETA_IP = "10.77.0.1", "10.77.0.2"

@@ -19,7 +19,7 @@ def ssh_command(ip, *command):
     return ["ssh", "-i", str(GUEST / "id_ed25519"), *SSH_OPTIONS, f"root@{ip}", *command]
 
 
-def ssh(ip, command, timeout=60):
+def ssh(ip, command, timeout=180):
     """Runs a command in the guest over a new ssh connection."""
     return run(*ssh_command(ip, command), timeout=timeout).stdout
 
@@ -27,7 +27,7 @@ def ssh(ip, command, timeout=60):
 def boot_id(ip):
     """What is another after every boot of the guest; None while it does not answer."""
     try:
-        return ssh(ip, f"cat {BOOT_ID}", timeout=15).strip()
+        return ssh(ip, f"cat {BOOT_ID}", timeout=60).strip()
     except (Trouble, subprocess.TimeoutExpired):
         return None
 
@@ -54,7 +54,7 @@ class SshSession:
         with self.news:
             self.news.notify_all()
 
-    def wait_lines(self, more, timeout=180):
+    def wait_lines(self, more, timeout=300):
         """Until so many further lines have come."""
         end = time.monotonic() + timeout
         with self.news:
@@ -115,6 +115,6 @@ class Pinger:
         self.thread.join(5)
 
 
-def wait_guest(ip, timeout=120):
+def wait_guest(ip, timeout=300):
     """Until the guest answers on ssh."""
     until(lambda: boot_id(ip), f"the guest {ip} to answer on ssh", timeout)
