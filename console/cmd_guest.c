@@ -46,14 +46,26 @@ static void list_one(const struct vm *vm)
 			vm->why);
 }
 
+/* How it shares the CPUs with others. */
+static void list_shares(const struct vm *vm)
+{
+	const struct vm_config *c = &vm->config;
+	char cpus[CPUS_TEXT_BYTES];
+
+	terminal_printf("%26sweight %u, ", "", c->weight ? c->weight : VM_WEIGHT_DEFAULT);
+	if (c->cap)
+		terminal_printf("at most %u %% of a CPU, ", c->cap);
+	terminal_printf("on CPUs %s\n", format_cpus(cpus, sizeof(cpus), c->cpus));
+	if (vm->cap)
+		terminal_printf("%26sslowed down: its vCPUs get at most %u %% of a CPU\n", "", vm->cap);
+}
+
 static void list_ownership(const struct vm *vm)
 {
 	char uuid[40], epoch[EPOCH_TEXT_BYTES];
 
 	terminal_printf("%26suuid %s, ownership epoch %s\n", "", format_uuid(uuid, sizeof(uuid), vm->config.uuid),
 			migrate_format_epoch(epoch, sizeof(epoch), vm->epoch));
-	if (vm->cap)
-		terminal_printf("%26sslowed down: its vCPUs get at most %u %% of a CPU\n", "", vm->cap);
 }
 
 /* It has no ID yet and obeys no command, but its memory, name and MACs are taken. */
@@ -83,10 +95,12 @@ static void run_list(u32 argc, char **argv)
 	for (struct vm *each = vm_next(NULL); each; each = vm_next(each))
 		if (!only || each == only)
 			list_one(each);
-	if (only)
+	if (only) {
 		list_ownership(only);
-	else
+		list_shares(only);
+	} else {
 		list_arrival();
+	}
 }
 
 static void show_config_line(void *ctx, const char *file, u32 number, bool warning, const char *text)
@@ -278,11 +292,24 @@ static void run_console(u32 argc, char **argv)
 		shell_attach(vm);
 }
 
+static void run_top(u32 argc, char **argv)
+{
+	if (argc != 1)
+		command_usage(command_find(argv[0]));
+	else
+		shell_top();
+}
+
 static const struct command guest_commands[] = {
 	{ "list", "[GUEST]", "the guests on this host",
 	  "With GUEST also its uuid and its ownership epoch: how often it was moved, after a dot if it was also forced;\n"
-	  "and whether a move slows it down.",
+	  "its weight, cap and CPUs, and whether a move slows it down.",
 	  COMPLETE_GUEST, run_list },
+	{ "top", "", "who uses the CPUs, drawn again every second (q leaves)",
+	  "CPU(%): of one CPU, for all vCPUs of the guest together. Exits/s: how often the hypervisor had to work for it, and\n"
+	  "what for most often. Dirty/s: pages written a second, while it moves. The service CPU is the one that serves the\n"
+	  "network, migrations and this console.",
+	  COMPLETE_NONE, run_top },
 	{ "create", "[-c] [-p|--paused] FILE", "start a guest from a configuration file",
 	  "FILE is a file of \\godwit\\ on the ESP; .cfg may be left out. -c shows the guest's console at once;\n"
 	  "with --paused it is built, and begins with unpause.",

@@ -50,5 +50,6 @@ struct vm *console_create_guest(const char *file, bool paused);
 /* --- what takes over the console until it is done; console/shell.c --- */
 void shell_attach(struct vm *vm);
 void shell_watch_migration(void);
+void shell_top(void);
 
 #endif

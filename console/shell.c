@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The shell: who has the line (the prompt, a guest's console, a migration's progress), the commands'
+ * The shell: who has the line (the prompt, a guest's console, a migration's progress, top), the commands'
  * dispatch, and messages above the prompt. Service CPU.
  */
 #include "console/console.h"
@@ -11,6 +11,7 @@
 #include "console/line.h"
 #include "console/progress.h"
 #include "console/terminal.h"
+#include "console/top.h"
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
@@ -228,6 +229,11 @@ void shell_attach(struct vm *vm)
 	attach_start(vm);
 }
 
+void shell_top(void)
+{
+	top_start();
+}
+
 void shell_watch_migration(void)
 {
 	progress_watch();
@@ -236,7 +242,7 @@ void shell_watch_migration(void)
 /* After a command: the prompt, unless the command gave the line to somebody. */
 static void next_line(void)
 {
-	if (!attach_active() && !progress_active())
+	if (!attach_active() && !progress_active() && !top_active())
 		line_start(&line);
 }
 
@@ -278,6 +284,9 @@ static void read_input(void)
 				return;
 			i = (size_t)(leave - bytes) + 1;
 			line_start(&line);
+		} else if (top_active()) {
+			if (top_input(bytes[i++]))
+				line_start(&line);
 		} else if (progress_active()) {
 			if (progress_input(bytes[i])) {
 				line_start(&line);
@@ -315,8 +324,8 @@ static void show_log(void)
 	char text[1024];
 	size_t n;
 
-	if (attach_active())
-		return; /* the guest's screen is not ours to write on; the lines wait */
+	if (attach_active() || top_active())
+		return; /* that screen is not ours to write on; the lines wait */
 	while (terminal_room() > sizeof(text) && (n = log_read(&log_cursor, text, sizeof(text))) > 0) {
 		for (size_t at = 0; at < n;) {
 			const char *end = memchr(text + at, '\n', n - at);
@@ -357,11 +366,13 @@ bool console_poll(void)
 	if (progress_active() && !progress_poll())
 		line_start(&line);
 	progress_poll_unwatched();
+	if (top_active())
+		top_poll();
 	show_log();
 	return terminal_flush();
 }
 
 u64 console_next_deadline(void)
 {
-	return progress_deadline();
+	return deadline_sooner(progress_deadline(), top_deadline());
 }

@@ -104,6 +104,11 @@ void irqchip_msi(struct vm *vm, u64 address, u32 data)
 
 /* --- the vCPU loop --- */
 
+void irqchip_gather(struct vcpu *vcpu)
+{
+	lapic_gather(vcpu->lapic);
+}
+
 int irqchip_pending(struct vcpu *vcpu)
 {
 	struct lapic *lapic = vcpu->lapic;
@@ -166,6 +171,12 @@ bool irqchip_nmi_pending(const struct vcpu *vcpu)
 void irqchip_nmi_take(struct vcpu *vcpu)
 {
 	WRITE_ONCE(vcpu->lapic->nmi, 0);
+}
+
+void irqchip_init(struct vcpu *vcpu)
+{
+	lapic_timer_stop(vcpu->lapic);
+	lapic_clear(vcpu->lapic);
 }
 
 void irqchip_set_tpr(struct vcpu *vcpu, u8 cr8)

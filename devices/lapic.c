@@ -8,7 +8,9 @@
 
 #include "compiler.h"
 #include "devices/irqchip.h"
+#include "vmm/hvm.h"
 #include "vmm/irqchip.h"
+#include "vmm/startup.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -126,10 +128,35 @@ void lapic_error(struct lapic *lapic, u32 bit)
 		lapic_receive(lapic, LAPIC_FIXED, (u8)lvt, false);
 }
 
+/* A vector into IRR, its kind into TMR before. */
+static void request(u32 *irr, u32 *tmr, u32 bit, bool level)
+{
+	if (level)
+		atomic_or(tmr, bit);
+	else if (READ_ONCE(*tmr) & bit)
+		atomic_and(tmr, ~bit);
+	atomic_or(irr, bit);
+}
+
+void lapic_gather(struct lapic *lapic)
+{
+	if (likely(!READ_ONCE(lapic->posted_any)) || !atomic_swap(&lapic->posted_any, 0))
+		return;
+	for (u32 i = 0; i < ARRAY_SIZE(lapic->posted); i++) {
+		u32 vectors = atomic_swap(&lapic->posted[i], 0);
+
+		for (; vectors; vectors &= vectors - 1) {
+			u32 bit = vectors & -vectors;
+
+			request(lapic_at(lapic, LAPIC_IRR + i), lapic_at(lapic, LAPIC_TMR + i), bit,
+				READ_ONCE(lapic->posted_level[i]) & bit);
+		}
+	}
+}
+
 static bool receive_fixed(struct lapic *lapic, u8 vector, bool level)
 {
 	u32 bit = 1u << vector % 32;
-	u32 *tmr;
 
 	if (!lapic_sw_enabled(lapic))
 		return false;
@@ -137,12 +164,12 @@ static bool receive_fixed(struct lapic *lapic, u8 vector, bool level)
 		lapic_error(lapic, LAPIC_ESR_RECEIVE_VECTOR);
 		return false;
 	}
-	tmr = lapic_map(lapic, LAPIC_TMR, vector);
-	if (level)
-		atomic_or(tmr, bit);
-	else if (READ_ONCE(*tmr) & bit)
-		atomic_and(tmr, ~bit);
-	atomic_or(lapic_map(lapic, LAPIC_IRR, vector), bit);
+	if (!hvm->apic_sync || lapic->vcpu == vcpu_current()) {
+		request(lapic_map(lapic, LAPIC_IRR, vector), lapic_map(lapic, LAPIC_TMR, vector), bit, level);
+	} else {
+		request(&lapic->posted[vector / 32], &lapic->posted_level[vector / 32], bit, level);
+		atomic_swap(&lapic->posted_any, 1);
+	}
 	vcpu_kick(lapic->vcpu);
 	return true;
 }
@@ -154,8 +181,7 @@ static void receive_init(struct lapic *lapic)
 		vm_want(lapic->vcpu->vm, VM_WANT_REBOOT);
 		return;
 	}
-	WRITE_ONCE(lapic->vcpu->activity, VCPU_WAIT_SIPI);
-	vcpu_kick(lapic->vcpu);
+	startup_init(lapic->vcpu);
 }
 
 bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool level)
@@ -174,7 +200,8 @@ bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool le
 		receive_init(lapic);
 		return true;
 	case LAPIC_STARTUP:
-		/* Ignored by a CPU that does not wait for it; the boot CPU never does. */
+		startup_sipi(lapic->vcpu, vector);
+		return true;
 	case LAPIC_EXTINT:
 		/* Only LINT0 is wired to the PIC's INTA. */
 	case LAPIC_SMI:

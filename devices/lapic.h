@@ -4,10 +4,12 @@
  *
  * The registers are in a page of their own, laid out as the MMIO page: a CPU that virtualizes the APIC
  * (SDM 3 chapter 30) works on the same page, and there is one truth. While the guest runs there, such a
- * CPU changes TPR, PPR, IRR and ISR.
+ * CPU changes TPR, PPR, IRR and ISR, and nothing says that it does so with locked operations (30.2.2): so
+ * nobody else may touch the page then. What others send waits in posted, as it would in the CPU's own
+ * posted-interrupt descriptor (30.6), until the vCPU's CPU takes it into the page (lapic_gather).
  *
- * IRR, TMR, errors, nmi and intr are set by any CPU, with atomics (TMR before IRR). All the rest
- * belongs to the vCPU's own CPU, or to whoever paused the guest.
+ * posted, errors, nmi and intr are set by any CPU, with atomics; IRR and TMR (TMR before IRR) too, where
+ * no CPU virtualizes the APIC. All the rest belongs to the vCPU's own CPU, or to whoever paused the guest.
  */
 #ifndef DEVICES_LAPIC_H
 #define DEVICES_LAPIC_H
@@ -101,6 +103,9 @@ struct lapic {
 	u32 errors;
 	u32 nmi;
 	u32 intr;              /* the PIC's INTR line */
+	u32 posted[8];         /* vectors that wait for lapic_gather() */
+	u32 posted_level[8];   /* those whose last message was a level one */
+	u32 posted_any;        /* posted may have some */
 };
 
 /* Registers are 16 bytes apart (SDM 3 table 10-1). */
@@ -155,6 +160,8 @@ bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool le
 void lapic_set_intr(struct lapic *lapic, bool level);
 
 /* --- on its own CPU --- */
+/* What others have posted goes to IRR and TMR. Before these are looked at. */
+void lapic_gather(struct lapic *lapic);
 /* The highest vector in IRR, ISR or TMR, -1 if none. */
 int lapic_highest(const struct lapic *lapic, enum lapic_reg map);
 /* The processor priority: what is in service, or TPR. */

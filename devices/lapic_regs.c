@@ -73,6 +73,7 @@ int lapic_read(struct lapic *lapic, u32 reg, u64 *value)
 {
 	bool x2apic = lapic_x2apic(lapic);
 
+	lapic_gather(lapic);
 	if (is_plain(reg)) {
 		*value = lapic_get(lapic, reg);
 		return 0;

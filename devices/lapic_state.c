@@ -29,6 +29,8 @@ void lapic_put_base(struct lapic *lapic, u64 value)
 void lapic_clear(struct lapic *lapic)
 {
 	memset(lapic->page, 0, PAGE_SIZE);
+	memset(lapic->posted, 0, sizeof(lapic->posted));
+	memset(lapic->posted_level, 0, sizeof(lapic->posted_level));
 	lapic->tsc_deadline = 0;
 	lapic->timer_deadline_ns = 0;
 	lapic->errors = 0;
@@ -141,9 +143,10 @@ static const struct {
 
 static void lapic_save(struct device *dev, void *state)
 {
-	const struct lapic *lapic = container_of(dev, struct lapic, dev);
+	struct lapic *lapic = container_of(dev, struct lapic, dev);
 	struct lapic_state *s = state;
 
+	lapic_gather(lapic);
 	*s = (struct lapic_state){
 		.apic_base = lapic->apic_base,
 		.tsc_deadline = lapic->tsc_deadline,

@@ -12,6 +12,7 @@
 #include "vmm/emulate.h"
 #include "vmm/irqchip.h"
 #include "vmm/msr.h"
+#include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -180,6 +181,12 @@ static noinline void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
 	vcpu_look(vcpu);
 }
 
+static noinline void exit_pause(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	finish_insn(vcpu, exit);
+	sched_yield(vcpu);
+}
+
 static noinline void exit_hypercall(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	vcpu->regs.gpr[GPR_RAX] = HYPERCALL_ENOSYS;
@@ -223,6 +230,8 @@ void vcpu_handle_exit(struct vcpu *vcpu, struct vm_exit *exit)
 		exit_hlt(vcpu, exit);
 		return;
 	case VM_EXIT_PAUSE:
+		exit_pause(vcpu, exit);
+		return;
 	case VM_EXIT_CACHE:
 		finish_insn(vcpu, exit);
 		return;

@@ -75,6 +75,8 @@ struct cpu_state {
 	u8 nmi_blocked;
 	u8 reserved[6];
 };
+/* As after a CPU reset (APM 2 14.1.3, SDM 3 10.1.1); general registers but RDX zero. vmm/cpu_reset.c */
+void cpu_state_reset(struct cpu_state *state);
 
 enum vm_exit_kind {
 	VM_EXIT_HOST,          /* a host interrupt: nothing to do for the guest */
@@ -84,7 +86,7 @@ enum vm_exit_kind {
 	VM_EXIT_MSR_WRITE,
 	VM_EXIT_CPUID,
 	VM_EXIT_HLT,
-	VM_EXIT_PAUSE,
+	VM_EXIT_PAUSE,         /* it spins (PAUSE again and again): the CPU counts them where it can */
 	VM_EXIT_NPT,           /* a guest physical address that is not mapped so */
 	VM_EXIT_CR_WRITE,      /* CR0, CR4 or CR8 */
 	VM_EXIT_XSETBV,
@@ -212,6 +214,8 @@ struct hvm_ops {
 	/* How many bits of a ratio are behind the point; 0, or NULL: the CPU does not scale a guest's TSC. */
 	u32 (*tsc_ratio_bits)(void);
 	const struct npt_format *(*npt_format)(void);
+	/* Does a guest that spins with PAUSE exit (VM_EXIT_PAUSE)? NULL: no. */
+	bool (*has_pause_exits)(void);
 	/* Does the CPU list the pages that it sets D bits for (mm/dirty.h)? NULL: no. */
 	bool (*has_dirty_list)(void);
 };

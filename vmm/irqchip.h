@@ -12,6 +12,8 @@ struct vcpu;
 struct vm;
 
 /* --- LAPIC, on the vCPU's own CPU, vm->lock not held (some of these take it) --- */
+/* What other CPUs have sent becomes visible to the functions below. */
+void irqchip_gather(struct vcpu *vcpu);
 /* The vector to be taken next (IRR over PPR, or the PIC's INTR), -1 if none. Pure. */
 int irqchip_pending(struct vcpu *vcpu);
 /* Is it the PIC's? No CPU virtualizes that one. */
@@ -31,6 +33,8 @@ struct irqchip_view {
 void irqchip_view(const struct vcpu *vcpu, struct irqchip_view *view);
 /* The CPU has done a level interrupt's EOI. */
 void irqchip_level_eoi(struct vcpu *vcpu, u8 vector);
+/* Its local APIC's part of an INIT (SDM 3 11.4.7.3): all but IA32_APIC_BASE and the ID. */
+void irqchip_init(struct vcpu *vcpu);
 /* CR8 / TPR. */
 void irqchip_set_tpr(struct vcpu *vcpu, u8 cr8);
 u8 irqchip_get_tpr(const struct vcpu *vcpu);

@@ -222,6 +222,7 @@ static int write_tsc_adjust(struct vcpu *vcpu, u64 value)
 {
 	vcpu->tsc_adjust = value;
 	vcpu_update_tsc(vcpu);
+	pvclock_refresh(vcpu);
 	return 0;
 }
 

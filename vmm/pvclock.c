@@ -13,6 +13,12 @@
 
 #define ENABLED BIT(0)
 
+void pvclock_begin(struct vm *vm)
+{
+	vm->clock_tsc = vm_tsc(vm);
+	vm->clock_ns = vm_time_ns(vm);
+}
+
 void pvclock_refresh(struct vcpu *vcpu)
 {
 	struct gmem *gmem = &vcpu->vm->gmem;
@@ -29,8 +35,8 @@ void pvclock_refresh(struct vcpu *vcpu)
 	odd = (odd + 1) | 1;
 	memset(&page, 0, sizeof(page));
 	page.version = odd;
-	page.tsc_timestamp = vcpu_tsc(vcpu);
-	page.system_time_ns = vm_time_ns(vcpu->vm);
+	page.tsc_timestamp = vcpu->vm->clock_tsc + vcpu->tsc_adjust;
+	page.system_time_ns = vcpu->vm->clock_ns;
 	page.tsc_to_system_mul = scale.mul;
 	page.tsc_shift = scale.shift;
 	page.flags = PVCLOCK_TSC_STABLE;

@@ -34,6 +34,11 @@ static_assert(sizeof(struct pvclock_wall) == 12, "guest interface");
 /* The MSRs' writes. */
 void pvclock_set_time_msr(struct vcpu *vcpu, u64 value);
 void pvclock_set_wall_msr(struct vcpu *vcpu, u64 value);
+/*
+ * The guest begins to run here: all of its vCPUs' pages say the same line from now on, so that their times
+ * agree to the last tick (PVCLOCK_TSC_STABLE is a promise of that).
+ */
+void pvclock_begin(struct vm *vm);
 /* Writes the time page again: the TSC's offset or frequency changed (arrival on this host). */
 void pvclock_refresh(struct vcpu *vcpu);
 

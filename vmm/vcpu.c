@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A virtual CPU: made and unmade by the service CPU, run by the host CPU that vmm/sched.c gave it.
+ * A virtual CPU: made and unmade by the service CPU, run by the host CPU that vmm/sched.c chose.
  *
  * Who wants the vCPU to look at something (an interrupt in its IRR, a request, a pause bit, an
  * earlier timer) first stores that, then calls vcpu_kick(). The order that makes a kick safe:
@@ -39,6 +39,7 @@
 #include "vmm/msr.h"
 #include "vmm/pvclock.h"
 #include "vmm/sched.h"
+#include "vmm/startup.h"
 #include "vmm/vm.h"
 
 /* Written by each CPU for itself. */
@@ -115,6 +116,7 @@ int vcpu_reset(struct vcpu *vcpu)
 	fpu_area_init(vcpu->xsave);
 	vcpu->xcr0 = 1;
 	vcpu->activity = VCPU_ACTIVE;
+	vcpu->startup = 0;
 	vcpu->irq_window = false;
 	vcpu->tsc_adjust = 0;
 	vcpu->pvclock_msr = 0;
@@ -183,6 +185,7 @@ static bool vcpu_nmi_blocked(const struct vcpu *vcpu)
 /* Would something end its HLT (SDM 2, HLT)? */
 static bool vcpu_has_wakeup(struct vcpu *vcpu)
 {
+	irqchip_gather(vcpu);
 	if (hvm->event_pending(vcpu) || (irqchip_nmi_pending(vcpu) && !vcpu_nmi_blocked(vcpu)))
 		return true;
 	return irqchip_pending(vcpu) >= 0 && hvm->irq_ready(vcpu);
@@ -192,6 +195,8 @@ bool vcpu_runnable(struct vcpu *vcpu)
 {
 	if (vcpu_stopped(vcpu))
 		return false;
+	if (unlikely(READ_ONCE(vcpu->startup)))
+		return true;
 	switch ((enum vcpu_activity)READ_ONCE(vcpu->activity)) {
 	case VCPU_ACTIVE:
 		return true;
@@ -242,6 +247,7 @@ static void deliver_irq(struct vcpu *vcpu)
  */
 static void vcpu_deliver(struct vcpu *vcpu)
 {
+	irqchip_gather(vcpu);
 	if (unlikely(irqchip_nmi_pending(vcpu)))
 		deliver_nmi(vcpu);
 	deliver_irq(vcpu);
@@ -303,8 +309,10 @@ static bool run_look(struct vcpu *vcpu, struct run *run)
 		hvm->flush_tlb(vcpu);
 	if (requests & VCPU_REQ_EXIT || run->slice_over || vcpu_stopped(vcpu))
 		return false;
+	startup_take(vcpu);
 	if (unlikely(vcpu->activity != VCPU_ACTIVE)) {
-		if (!vcpu_runnable(vcpu))
+		/* What starts it may have come since: then it comes back. */
+		if (vcpu->activity == VCPU_WAIT_SIPI || !vcpu_runnable(vcpu))
 			return false;
 		WRITE_ONCE(vcpu->activity, VCPU_ACTIVE);
 	}

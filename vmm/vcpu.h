@@ -34,6 +34,7 @@ struct vcpu {
 	u64 xcr0;
 	u32 activity;           /* enum vcpu_activity */
 	u32 requests;           /* enum vcpu_request, set by any CPU, atomically */
+	u32 startup;            /* INIT and SIPI that have arrived: vmm/startup.c; set by any CPU, atomically */
 	u32 in_guest;           /* 1 from before the last check of requests until after the exit */
 	struct lapic *lapic;
 	u32 *apic_page;         /* a page: its registers (devices/lapic.h) */
@@ -47,10 +48,12 @@ struct vcpu {
 	u64 run_ns;             /* time given to it */
 	bool irq_window;        /* request_irq_window() is on */
 	u32 running;            /* 1 while its CPU is in vcpu_run() */
-	/* vmm/sched.c, under its CPU's lock: */
-	struct vcpu *run_next;  /* waiting to run */
-	struct vcpu *cpu_next;  /* all vCPUs of the CPU */
-	bool queued, scheduled;
+	/* vmm/sched.c, under its lock: */
+	struct vcpu *sched_next; /* all vCPUs */
+	bool scheduled;
+	bool queued;            /* waits to run */
+	bool on_cpu;            /* from its choice until after vcpu_run() */
+	u64 vtime_ns;           /* time given to it, by its weight */
 	struct cap cap;
 	u64 cap_left_ns;        /* that it may run now; 0: no cap */
 	u64 capped_until_ns;    /* it waits, outside of the queue; 0: it does not */

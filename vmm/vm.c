@@ -43,16 +43,19 @@ static int vm_check_config(const struct vm_config *config, char *why, size_t why
 {
 	u64 needed = MIB((u64)config->memory_mib);
 	u64 available = pages_free_count() * PAGE_SIZE;
+	u32 vcpus_max = MIN(cpu_count() * VM_VCPUS_PER_CPU, VM_VCPUS_MAX);
 	char text[32];
 
 	if (!hvm)
 		return say(-E_NOSYS, why, why_bytes, "no guests can run on this machine: see dmesg");
-	if (!sched_has_cpu())
+	if (!sched_has_cpu(0))
 		return say(-E_NOSYS, why, why_bytes, "%s works on none of the CPUs that run guests: see dmesg",
 			   hvm->name);
-	if (config->vcpus < 1 || config->vcpus > VM_VCPUS_MAX)
-		return say(-E_RANGE, why, why_bytes, "%u vCPUs asked for, 1 to %u are possible", config->vcpus,
-			   VM_VCPUS_MAX);
+	if (!sched_has_cpu(config->cpus))
+		return say(-E_RANGE, why, why_bytes, "cpus: this host has none of these CPUs for guests: see info");
+	if (config->vcpus < 1 || config->vcpus > vcpus_max)
+		return say(-E_RANGE, why, why_bytes, "%u vCPUs asked for, 1 to %u are possible on %u CPU%s",
+			   config->vcpus, vcpus_max, cpu_count(), cpu_count() == 1 ? "" : "s");
 	if (config->memory_mib < VM_MEMORY_MIN_MIB)
 		return say(-E_RANGE, why, why_bytes, "%u MiB of memory asked for, %u is the least",
 			   config->memory_mib, VM_MEMORY_MIN_MIB);

@@ -45,7 +45,8 @@ struct vm {
 	struct gmem gmem;
 	struct vcpu *vcpus[VM_VCPUS_MAX];
 	u32 vcpu_count;
-	u32 cap;                /* per cent of a CPU that each vCPU gets at most; 0: all. By sched_set_cap() */
+	u32 cap;                /* per cent of a CPU that each vCPU gets at most while a move throttles; 0: all. By sched_set_cap() */
+	u32 active;             /* vCPUs that run or wait to run: vmm/sched.c, under its lock */
 
 	struct spinlock lock;
 	/* under lock: */
@@ -72,6 +73,7 @@ struct vm {
 	u64 tsc_ratio;          /* to the host's, where the CPU scales: hvm.h; 0: it is the host's */
 	struct ticks_scale tsc_scale; /* from its TSC to ns, as it is here */
 	u64 tsc_offset;         /* guest TSC = host TSC (scaled) + this (+ the vCPU's tsc_adjust) */
+	u64 clock_tsc, clock_ns; /* a point of the line that all vCPUs' clock pages describe: vmm/pvclock.c */
 	u64 frozen_time_ns, frozen_tsc; /* what the clocks show while frozen */
 	bool frozen;
 	bool published;

@@ -11,7 +11,10 @@
 #define VM_NAME_BYTES 64
 #define VM_CMDLINE_BYTES 2048
 #define VM_VIFS_MAX 4
-#define VM_VCPUS_MAX 1 /* more come with the scheduler's issue; refused by name until then */
+#define VM_VCPUS_MAX 32
+#define VM_VCPUS_PER_CPU 4 /* of the host's CPUs */
+#define VM_WEIGHT_DEFAULT 256
+#define VM_WEIGHT_MAX 65535
 #define VM_MEMORY_MIN_MIB 16
 
 enum vm_action { VM_DESTROY, VM_RESTART, VM_PRESERVE };
@@ -26,6 +29,9 @@ struct vm_config {
 	u8 uuid[16];
 	u32 memory_mib;
 	u32 vcpus;
+	u32 weight;       /* its share against others'; 0: VM_WEIGHT_DEFAULT */
+	u32 cap;          /* per cent of a CPU for all of its vCPUs together; 0: no cap */
+	u64 cpus;         /* host CPUs that may run it, bit n: CPU n; 0: any */
 	char kernel[64];  /* a file of \godwit\ */
 	char ramdisk[64]; /* or "" */
 	char extra[VM_CMDLINE_BYTES];

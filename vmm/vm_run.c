@@ -9,6 +9,7 @@
 #include "vmm/hvm.h"
 #include "vmm/pvclock.h"
 #include "vmm/sched.h"
+#include "vmm/startup.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 #include "vmm/vm_internal.h"
@@ -17,6 +18,9 @@ static void vm_freeze(struct vm *vm)
 {
 	if (vm->frozen)
 		return;
+	/* What was on its way to a vCPU is part of its state. */
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		startup_take(vm->vcpus[i]);
 	/* The devices first: what they stop is stamped with a time that still runs. */
 	spin_lock(&vm->lock);
 	devices_pause(vm);
@@ -83,7 +87,8 @@ void vm_start(struct vm *vm)
 	assert(vm->state == VM_BUILDING);
 	if (!(vm->paused & VM_PAUSE_FROZEN))
 		vm_thaw(vm);
-	/* An arrived guest's clock page must speak of this host's TSC before it runs. */
+	/* An arrived guest's clock pages must speak of this host's TSC before it runs. */
+	pvclock_begin(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		vcpu_update_tsc(vm->vcpus[i]);
 		pvclock_refresh(vm->vcpus[i]);

@@ -102,6 +102,7 @@ void cpu_idle(u64 deadline_ns)
 	if (deadline_ns && deadline_ns <= start)
 		return;
 	cpu_timer_set(deadline_ns);
+	WRITE_ONCE(cpu->idle_since_ns, start);
 	/*
 	 * Interrupts are off here, so nothing can set pending on this CPU between the look and the
 	 * HLT: what arrives from now on stays in the APIC until STI, which itself holds interrupts
@@ -109,6 +110,7 @@ void cpu_idle(u64 deadline_ns)
 	 */
 	if (!READ_ONCE(cpu->pending))
 		__asm__ volatile("sti; hlt; cli" : : : "memory");
+	WRITE_ONCE(cpu->idle_since_ns, 0);
 	cpu->idle_ns += time_ns() - start;
 }
 

@@ -20,7 +20,8 @@ struct cpu {
 	hpa_t hsave;  /* the vendor backend's own page for this CPU (SVM VM_HSAVE_PA, VMXON region) */
 	hpa_t hostvmcb;
 	void *stack;
-	u64 idle_ns; /* time spent in cpu_idle, for info and top */
+	u64 idle_ns; /* time spent in cpu_idle, for top */
+	u64 idle_since_ns; /* it is there since then; 0: it is not */
 };
 
 enum {

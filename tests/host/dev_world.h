@@ -22,7 +22,9 @@
 #include "fake/fake_cpu.h"
 #include "fake/fake_pages.h"
 #include "vmm/board.h"
+#include "vmm/hvm.h"
 #include "vmm/irqchip.h"
+#include "vmm/startup.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -35,6 +37,9 @@ struct world {
 	u32 doorbells;
 	u32 kicks;
 };
+
+/* A CPU that does nothing of the APIC's work. */
+static const struct hvm_ops plain_hvm;
 
 /* Whose vCPU "runs" on this CPU. */
 static struct world *running_world;
@@ -53,6 +58,18 @@ u64 vm_tsc(const struct vm *vm)
 u64 vcpu_tsc(const struct vcpu *vcpu)
 {
 	return vm_tsc(vcpu->vm);
+}
+
+/* What INIT and SIPI do is vmm/startup.c's. */
+void startup_init(struct vcpu *vcpu)
+{
+	vcpu->startup = ~0u;
+}
+
+void startup_sipi(struct vcpu *vcpu, u8 vector)
+{
+	if (vcpu->startup == ~0u)
+		vcpu->startup = vector;
 }
 
 u64 vm_tsc_to_ns(unused const struct vm *vm, u64 ticks)
@@ -105,6 +122,7 @@ static inline struct world *world_new(void)
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
+	hvm = &plain_hvm;
 	w->vcpu.vm = &w->vm;
 	w->vcpu.apic_page = w->apic_page;
 	w->vm.vcpus[0] = &w->vcpu;

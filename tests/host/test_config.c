@@ -47,7 +47,10 @@ static int parse_guest(struct vm_config *config, const char *text)
 static const char good_guest[] = "# a guest\n"
 				 "name = \"web\"\n"
 				 "memory = 256\n"
-				 "vcpus = 1\n"
+				 "vcpus = 2\n"
+				 "weight = 512\n"
+				 "cap = 150\n"
+				 "cpus = '1-3'\n"
 				 "kernel = 'vmlinuz'\n"
 				 "ramdisk = 'initrd.img'\n"
 				 "extra = 'console=ttyS0 quiet'\n"
@@ -66,13 +69,17 @@ static void test_guest_good(void **state)
 	assert_int_equal(c.memory_mib, 256);
 	assert_string_equal(c.kernel, "vmlinuz");
 	assert_string_equal(c.extra, "console=ttyS0 quiet root=/dev/ram0");
+	assert_int_equal(c.vcpus, 2);
+	assert_int_equal(c.weight, 512);
+	assert_int_equal(c.cap, 150);
+	assert_int_equal(c.cpus, 0xe);
 	assert_int_equal(c.vif_count, 2);
 	assert_int_equal(c.vif[0].mtu, 9000);
 	assert_int_equal(c.vif[0].mac[5], 1);
 	assert_int_equal(c.vif[1].mtu, 1500);
 	assert_int_equal(c.on_crash, VM_PRESERVE);
 	assert_int_equal(c.on_reboot, VM_RESTART);
-	assert_non_null(strstr(seen.text, "web.cfg:9: warning: vif: bridge=xenbr0 is ignored"));
+	assert_non_null(strstr(seen.text, "web.cfg:12: warning: vif: bridge=xenbr0 is ignored"));
 }
 
 static void test_guest_round_trip(void **state)
@@ -116,6 +123,10 @@ static const char *const bad_guest_lines[][2] = {
 	{ "memory = 'much'", "'memory' is a number" },
 	{ "vcpus = 0", "at least one" },
 	{ "vcpus = 4", "set twice" },
+	{ "weight = 0", "1 to 65535" },
+	{ "cpu_weight = 65536", "1 to 65535" },
+	{ "cap = 3201", "3200 at most" },
+	{ "cpus = '3-1'", "'1-3', '1,3', '^2'" },
 	{ "kernel = vmlinuz", "a string needs quotes" },
 	{ "ramdisk = 'initrd", "has no end" },
 	{ "extra", "needs an = and a value" },
@@ -150,6 +161,40 @@ static void test_guest_wrong_in_every_line(void **state)
 			fail_msg("line %u (%s): no message with '%s' in\n%s", i + 1, bad_guest_lines[i][0],
 				 bad_guest_lines[i][1], seen.text);
 	}
+}
+
+/* Lists of CPUs: what they mean, how they are written down again, and what is none. */
+static void test_guest_cpus(void **state)
+{
+	static const struct {
+		const char *text, *again;
+		u64 cpus;
+	} good[] = {
+		{ "3", "3", BIT(3) }, { "1-3", "1-3", 0xe }, { "1,2,3", "1-3", 0xe }, { "0, 2-3 ,63", "0,2-3,63", BIT(63) | 0xd },
+		{ "all", "all", 0 }, { "0-63", "all", 0 }, { "^2", "0-1,3-63", ~4ull }, { "0-7,^2,^4-5", "0-1,3,6-7", 0xcb },
+	};
+	static const char *const bad[] = { "", "1-", "-1", "3-1", "64", "1 2", "1,", ",1", "1,^1", "^all", "one", "1-2-3", "99999999999" };
+	struct vm_config c;
+	char text[80], buf[CPUS_TEXT_BYTES];
+	u64 cpus;
+
+	(void)state;
+	for (u32 i = 0; i < ARRAY_SIZE(good); i++) {
+		assert_int_equal(str_to_cpus(good[i].text, &cpus), 0);
+		assert_int_equal(cpus, good[i].cpus);
+		assert_string_equal(format_cpus(buf, sizeof(buf), cpus), good[i].again);
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+		if (!str_to_cpus(bad[i], &cpus))
+			fail_msg("'%s' was taken", bad[i]);
+		snprintf(text, sizeof(text), "cpus = '%s'", bad[i]);
+		assert_true(parse_guest(&c, text) < 0);
+		assert_non_null(strstr(seen.text, "host CPUs, as in '1-3', '1,3', '^2' (all but 2) or 'all'; 0 to 63"));
+	}
+	/* All others, at their worst: the text has room. */
+	assert_true(strlen(format_cpus(buf, sizeof(buf), 0x5555555555555555ull)) < sizeof(buf) - 1);
+	assert_true(parse_guest(&c, "vcpus = 33") < 0);
+	assert_non_null(strstr(seen.text, "a guest has 32 at most"));
 }
 
 static void test_guest_vifs(void **state)
@@ -319,6 +364,7 @@ int main(void)
 		cmocka_unit_test(test_guest_complete),
 		cmocka_unit_test(test_guest_wrong_in_every_line),
 		cmocka_unit_test(test_guest_vifs),
+		cmocka_unit_test(test_guest_cpus),
 		cmocka_unit_test(test_guest_missing_keys),
 		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_host_wrong_lines),

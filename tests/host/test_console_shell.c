@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/power.h"
 #include "console/console.h"
+#include "lib/log.h"
 #include "migrate/owner.h"
 #include "net/net.h"
 #include "net/port.h"
@@ -255,6 +256,43 @@ static void test_progress_line(unused void **state)
 	assert_non_null(strstr(at, "pages/s  downtime est. "));
 }
 
+/* Rates are of the second between two screens; keys but q are nothing; messages wait until it has left. */
+static void test_top(unused void **state)
+{
+	struct vm *vm = bed_create();
+	const char *screen;
+
+	screen = strstr(command("top"), "top\n");
+	assert_non_null(screen);
+	assert_null(strchr(screen, '>'));
+	vm->vcpus[0]->run_ns += 100 * NS_PER_MS;
+	vm->vcpus[0]->exits_by_kind[VM_EXIT_HLT] += 40;
+	vm->vcpus[0]->exits_by_kind[VM_EXIT_NPT] += 2;
+	fake_time_advance(200 * NS_PER_MS);
+	assert_null(strstr(printed(), "most often"));
+	fake_time_advance(200 * NS_PER_MS);
+	screen = strstr(printed(), "\x1b[H\x1b[J");
+	assert_non_null(screen);
+	assert_non_null(strstr(screen, "CPU(%)    0 (service): "));
+	assert_non_null(strstr(screen, " 25.0        0      105        - hlt 100 mmio 5\n"));
+	shown_bytes = 0;
+	typed = "xl";
+	log_info("something happened");
+	fake_time_advance(NS_PER_S);
+	screen = printed();
+	assert_non_null(strstr(screen, "  0.0        0        0        -\n"));
+	assert_null(strstr(screen, "happened"));
+	shown_bytes = 0;
+	typed = "q";
+	screen = printed();
+	assert_non_null(strstr(screen, "something happened"));
+	assert_non_null(strstr(screen, "> "));
+	fake_time_advance(NS_PER_S);
+	shown_bytes = 0;
+	shown[0] = 0;
+	assert_string_equal(printed(), "");
+}
+
 static void test_owner_unknown(unused void **state)
 {
 	struct migrate_peer peer = { .name = "beta", .ip = { 10, 0, 0, 2 } };
@@ -280,7 +318,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_create), TEST(test_create_paused), TEST(test_ended), TEST(test_last_words), TEST(test_moving),
-		TEST(test_warned_on_arrival), TEST(test_progress_line), TEST(test_owner_unknown),
+		TEST(test_warned_on_arrival), TEST(test_progress_line), TEST(test_top), TEST(test_owner_unknown),
 	};
 
 	return cmocka_run_group_tests_name("console_shell", tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several guests on one host CPU: nobody waits for somebody who never halts. */
+/* The scheduler: nobody waits for somebody who never halts; shares, caps, pinning, one CPU and several. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -234,8 +234,306 @@ static void test_cap(void **state)
 	assert_true(after > 900);
 }
 
+/* --- shares, with several CPUs ------------------------------------------------------------------- */
+
+#define HOGS 4
+static struct vm *hogs[HOGS];
+static u32 hog_count;
+
+/* Every entry of a hog's vCPU lasts half a millisecond, and it always goes on. */
+static void hog_entry(struct vcpu *vcpu)
+{
+	struct vm_exit nothing = { .kind = VM_EXIT_HOST };
+
+	if (vcpu->vm == sleeper)
+		return;
+	if (!fake_guest_left(vcpu))
+		fake_guest_exit(vcpu, &nothing);
+	fake_time_advance(NS_PER_MS / 2);
+	if (fake_cpu_timer(cpu_self()->index) && time_ns() >= fake_cpu_timer(cpu_self()->index))
+		cpu_self()->pending |= CPU_PENDING_TIMER;
+}
+
+static struct vm *make_hog(const char *name, u32 vcpus, u32 weight, u32 cap, u64 cpus)
+{
+	struct vm_exit nothing = { .kind = VM_EXIT_HOST };
+	struct vm_config config;
+	char why[160];
+	struct vm *vm;
+
+	fake_vm_config(&config, name, 16);
+	config.vcpus = vcpus;
+	config.weight = weight;
+	config.cap = cap;
+	config.cpus = cpus;
+	assert_int_equal(vm_create(&config, &vm, why, sizeof(why)), 0);
+	vm_start(vm);
+	for (u32 i = 0; i < vcpus; i++)
+		fake_guest_exit(vm->vcpus[i], &nothing);
+	hogs[hog_count++] = vm;
+	return vm;
+}
+
+static int setup_hogs(void **state)
+{
+	int error = setup(state);
+
+	hog_count = 0;
+	vm_pause(busy, VM_PAUSE_USER);
+	fake_hvm_set_hook(hog_entry);
+	return error;
+}
+
+static int teardown_hogs(void **state)
+{
+	fake_hvm_set_hook(NULL);
+	while (hog_count)
+		vm_destroy(hogs[--hog_count]);
+	fake_cpu_set_self(0);
+	fake_cpu_set_count(1);
+	return teardown(state);
+}
+
+/* Guest CPUs 1 .. count each go on by themselves, the one that is behind first. */
+static void run_cpus(u32 count, u64 ns)
+{
+	u64 begin_ns = time_ns();
+	u64 clock_ns[8];
+
+	for (u32 i = 0; i < 8; i++)
+		clock_ns[i] = begin_ns;
+	for (;;) {
+		u32 cpu = 1;
+
+		for (u32 i = 2; i <= count; i++)
+			if (clock_ns[i] < clock_ns[cpu])
+				cpu = i;
+		if (clock_ns[cpu] >= begin_ns + ns)
+			break;
+		fake_cpu_set_self(cpu);
+		fake_time_set(clock_ns[cpu]);
+		if (!sched_run_slice())
+			fake_time_advance(NS_PER_MS / 4);
+		cpu_take_pending();
+		clock_ns[cpu] = MAX(time_ns(), clock_ns[cpu] + 1);
+	}
+	fake_cpu_set_self(0);
+	fake_time_set(begin_ns + ns);
+}
+
+static u64 ran_ms(const struct vm *vm)
+{
+	u64 ns = 0;
+
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		ns += vm->vcpus[i]->run_ns;
+	return ns / NS_PER_MS;
+}
+
+/* Weights 1:2 on one CPU, for ten seconds. */
+static void test_weights(void **state)
+{
+	struct vm *one, *two;
+
+	(void)state;
+	fake_cpu_set_count(2);
+	one = make_hog("one", 1, 128, 0, 0);
+	two = make_hog("two", 1, 256, 0, 0);
+	run_cpus(1, 10 * NS_PER_S);
+	assert_in_range(ran_ms(one), 3300, 3367);
+	assert_in_range(ran_ms(two), 6633, 6700);
+}
+
+/* The weight is the guest's: four busy vCPUs get no more than one. On two CPUs that is more than it can use. */
+static void test_weight_is_the_guests(void **state)
+{
+	struct vm *wide, *narrow;
+
+	(void)state;
+	fake_cpu_set_count(2);
+	wide = make_hog("wide", 4, 256, 0, 0);
+	narrow = make_hog("narrow", 1, 256, 0, 0);
+	run_cpus(1, 4 * NS_PER_S);
+	assert_in_range(ran_ms(narrow), 1900, 2100);
+	assert_in_range(ran_ms(wide), 1900, 2100);
+}
+
+/* Three on two CPUs: each gets two thirds of one, and none idles. */
+static void test_three_on_two(void **state)
+{
+	(void)state;
+	fake_cpu_set_count(3);
+	for (u32 i = 0; i < 3; i++)
+		make_hog(i ? i == 1 ? "b" : "c" : "a", 1, 256, 0, 0);
+	run_cpus(2, 3 * NS_PER_S);
+	for (u32 i = 0; i < 3; i++)
+		assert_in_range(ran_ms(hogs[i]), 1900, 2100);
+}
+
+/* Pinned ones share their CPU; who may run anywhere has the other one for itself. */
+static void test_pinned(void **state)
+{
+	struct vm *a, *b, *c;
+
+	(void)state;
+	fake_cpu_set_count(3);
+	a = make_hog("a", 1, 256, 0, BIT(1));
+	b = make_hog("b", 1, 256, 0, BIT(1));
+	c = make_hog("c", 1, 256, 0, 0);
+	run_cpus(2, 2 * NS_PER_S);
+	assert_in_range(ran_ms(a), 900, 1350);
+	assert_in_range(ran_ms(b), 900, 1350);
+	assert_in_range(ran_ms(a) + ran_ms(b) + ran_ms(c), 3900, 4100);
+	assert_int_equal(a->vcpus[0]->cpu, 1);
+	assert_int_equal(b->vcpus[0]->cpu, 1);
+	/* A newcomer does not wait until c's time was made good by the two, or the other way round. */
+	vm_pause(c, VM_PAUSE_USER);
+	run_cpus(2, NS_PER_S);
+	vm_unpause(c, VM_PAUSE_USER);
+	for (u32 i = 0; i < 3; i++)
+		hogs[i]->vcpus[0]->run_ns = 0;
+	run_cpus(2, NS_PER_S);
+	for (u32 i = 0; i < 3; i++)
+		assert_true(ran_ms(hogs[i]) > 400);
+}
+
+/* Half a CPU for both of its vCPUs together, whoever else is there. */
+static void test_configured_cap(void **state)
+{
+	struct vm *vm;
+
+	(void)state;
+	fake_cpu_set_count(3);
+	vm = make_hog("half", 2, 256, 50, 0);
+	run_cpus(2, 4 * NS_PER_S);
+	assert_in_range(ran_ms(vm), 1800, 2200);
+	/* A throttling move takes of it, not of a whole CPU: 10 % of a CPU for each. */
+	vm->vcpus[0]->run_ns = vm->vcpus[1]->run_ns = 0;
+	sched_set_cap(vm, 10);
+	run_cpus(2, 4 * NS_PER_S);
+	assert_in_range(ran_ms(vm), 700, 900);
+}
+
+/* Nobody waits while a CPU idles: the idle one is told, whichever it is. */
+static void test_idle_cpu_is_told(void **state)
+{
+	struct vm *vm;
+	u64 kicks[2];
+
+	(void)state;
+	fake_cpu_set_count(3);
+	vm = make_hog("a", 1, 256, 0, 0);
+	run_cpus(2, 50 * NS_PER_MS);
+	vm_pause(vm, VM_PAUSE_USER);
+	run_cpus(2, NS_PER_MS);
+	for (u32 i = 0; i < 2; i++)
+		kicks[i] = fake_cpu_kicks(i + 1);
+	vm_unpause(vm, VM_PAUSE_USER);
+	assert_int_equal(fake_cpu_kicks(1) + fake_cpu_kicks(2), kicks[0] + kicks[1] + 1);
+	/* The one that ran it last. */
+	assert_int_equal(fake_cpu_kicks(vm->vcpus[0]->cpu), kicks[vm->vcpus[0]->cpu - 1] + 1);
+}
+
+static struct vm *woken;
+static bool was_asked_to_leave;
+
+static void wake_inside(struct vcpu *vcpu)
+{
+	struct vm_exit nothing = { .kind = VM_EXIT_HOST };
+
+	hog_entry(vcpu);
+	if (!woken || vcpu->vm == woken)
+		return;
+	fake_time_advance(5 * NS_PER_MS);
+	fake_cpu_set_self(0);
+	fake_guest_exit(woken->vcpus[0], &nothing);
+	fake_cpu_set_self(1);
+	was_asked_to_leave = vcpu->requests & VCPU_REQ_EXIT;
+	woken = NULL;
+}
+
+/* Who slept interrupts who always runs, and is next. */
+static void test_sleeper_interrupts(void **state)
+{
+	struct vm *hog, *other;
+
+	(void)state;
+	fake_cpu_set_count(2);
+	other = make_hog("other", 1, 256, 0, 0);
+	hog = make_hog("hog", 1, 256, 0, 0);
+	vm_pause(other, VM_PAUSE_USER);
+	run_cpus(1, NS_PER_S);
+	vm_unpause(other, VM_PAUSE_USER);
+	vm_pause(other, VM_PAUSE_USER);
+	run_cpus(1, NS_PER_MS);
+	/* Not paused any more, but nothing wakes it yet. */
+	other->paused = 0;
+	woken = other;
+	was_asked_to_leave = false;
+	fake_hvm_set_hook(wake_inside);
+	fake_cpu_set_self(1);
+	assert_true(sched_run_slice());
+	assert_true(was_asked_to_leave);
+	assert_int_equal(ran_ms(other), 0);
+	fake_hvm_set_hook(hog_entry);
+	assert_true(sched_run_slice());
+	assert_true(other->vcpus[0]->run_ns > 0);
+	(void)hog;
+}
+
+static u32 turns[2];
+
+static void count_turns(struct vcpu *vcpu)
+{
+	struct vm_exit spin = { .kind = VM_EXIT_PAUSE, .insn_len = 2 };
+
+	if (!fake_guest_left(vcpu))
+		fake_guest_exit(vcpu, &spin);
+	fake_time_advance(NS_PER_US * 10);
+	if (vcpu->index < 2)
+		turns[vcpu->index]++;
+}
+
+/* Spinning vCPUs of a guest take turns at each exit, not at each slice; alone, one just goes on. */
+static void test_spinning_yields(void **state)
+{
+	struct vm *vm;
+
+	(void)state;
+	fake_cpu_set_count(2);
+	vm = make_hog("spins", 2, 256, 0, 0);
+	fake_hvm_set_hook(count_turns);
+	fake_cpu_set_self(1);
+	turns[0] = turns[1] = 0;
+	for (u32 i = 0; i < 20; i++)
+		assert_true(sched_run_slice());
+	assert_in_range(turns[0], 9, 25);
+	assert_in_range(turns[1], 9, 25);
+	assert_true(vm->vcpus[0]->run_ns < 5 * NS_PER_MS);
+}
+
+/* A lists of CPUs that this host has not got; and no vCPU more than it may have. */
+static void test_refused(void **state)
+{
+	struct vm_config config;
+	struct vm *vm;
+	char why[160];
+
+	(void)state;
+	fake_cpu_set_count(2);
+	fake_vm_config(&config, "lost", 16);
+	config.cpus = BIT(0) | BIT(5);
+	assert_int_not_equal(vm_create(&config, &vm, why, sizeof(why)), 0);
+	assert_string_equal(why, "cpus: this host has none of these CPUs for guests: see info");
+	config.cpus = 0;
+	config.vcpus = 9;
+	assert_int_not_equal(vm_create(&config, &vm, why, sizeof(why)), 0);
+	assert_string_equal(why, "9 vCPUs asked for, 1 to 8 are possible on 2 CPUs");
+}
+
 int main(void)
 {
+#define HOG_TEST(name) cmocka_unit_test_setup_teardown(name, setup_hogs, teardown_hogs)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_sleeper_ends_the_run),
@@ -243,6 +541,15 @@ int main(void)
 		TEST(test_cpus_without),
 		TEST(test_cap_share),
 		TEST(test_cap),
+		HOG_TEST(test_weights),
+		HOG_TEST(test_weight_is_the_guests),
+		HOG_TEST(test_three_on_two),
+		HOG_TEST(test_pinned),
+		HOG_TEST(test_configured_cap),
+		HOG_TEST(test_idle_cpu_is_told),
+		HOG_TEST(test_sleeper_interrupts),
+		HOG_TEST(test_spinning_yields),
+		HOG_TEST(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -493,10 +493,10 @@ static void hook_kick(struct vcpu *v)
 {
 	fake_hvm_set_hook(NULL);
 	assert_int_equal(v->in_guest, 1);
-	fake_cpu_set_self(1);
-	vcpu_kick(v);
-	kicks_seen = fake_cpu_kicks(0);
 	fake_cpu_set_self(0);
+	vcpu_kick(v);
+	kicks_seen = fake_cpu_kicks(1);
+	fake_cpu_set_self(1);
 }
 
 static void test_kick_in_guest(void **state)
@@ -505,10 +505,12 @@ static void test_kick_in_guest(void **state)
 
 	(void)state;
 	fake_cpu_set_count(2);
-	before = fake_cpu_kicks(0);
 	fake_hvm_set_hook(hook_kick);
 	fake_guest_store(vcpu, 0x300000, 8, 1);
+	fake_cpu_set_self(1);
+	before = fake_cpu_kicks(1);
 	fake_run();
+	fake_cpu_set_self(0);
 	assert_int_equal(kicks_seen, before + 1);
 	assert_int_equal(peek(0x300000, 8), 1);
 	assert_int_equal(vcpu->in_guest, 0);

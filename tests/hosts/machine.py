@@ -16,7 +16,7 @@ from basics import BOOT_TIMEOUT_S, COMMAND_TIMEOUT_S, EFI, GUEST, PREFIX, Troubl
 GUEST_CONFIG = """name = "{name}"
 uuid = "{uuid}"
 memory = {memory}
-vcpus = 1
+vcpus = {vcpus}
 kernel = "vmlinuz"
 ramdisk = "initrd.img"
 extra = "console=ttyS0 quiet {extra}"
@@ -32,7 +32,7 @@ def guest_ip(number):
     return f"10.77.0.{100 + number}"
 
 
-def guest_config(name="web", memory=256, number=1, *, dhcp=False, mac=None, extra=""):
+def guest_config(name="web", memory=256, number=1, *, vcpus=1, dhcp=False, mac=None, extra="", config=""):
     """The text of a guest's NAME.cfg that boots the stock kernel with the test's initrd.
 
     The number, 1 to 99, gives it its MAC and address. Guests that can be on the segment at once need different ones: hosts
@@ -42,7 +42,8 @@ def guest_config(name="web", memory=256, number=1, *, dhcp=False, mac=None, extr
     mac = mac or f"52:54:00:77:01:{number:02x}"
     uuid = "6d6f7665-6d65-4d6f-8000-" + mac.replace(":", "")
     address = f"ip={ip}/{PREFIX} " if ip else ""
-    return GUEST_CONFIG.format(name=name, memory=memory, mac=mac, uuid=uuid, extra=f"{address}hostname={name} {extra}")
+    return GUEST_CONFIG.format(name=name, memory=memory, vcpus=vcpus, mac=mac, uuid=uuid,
+                               extra=f"{address}hostname={name} {extra}") + config
 
 
 class Host:
@@ -52,6 +53,7 @@ class Host:
     EMULATOR = None
     NIC = CPU = SMP = None  # unless told
     EXTENSION = None        # as `info` calls it
+    PATIENCE = 2            # times what a quiet machine takes: these are slow and shared, and what hangs is rare
     CONFIG = ""             # lines of its godwit.cfg
     standing_faults = ()    # fault points that stay armed
 
@@ -105,7 +107,7 @@ class Host:
         return self.process is not None and self.process.poll() is None
 
     def expect(self, pattern, timeout=COMMAND_TIMEOUT_S):
-        return self.line.expect(pattern, timeout, self.running)
+        return self.line.expect(pattern, timeout * self.PATIENCE, self.running)
 
     def wait_prompt(self, timeout=BOOT_TIMEOUT_S):
         self.expect(re.escape(self.prompt), timeout)

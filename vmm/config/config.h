@@ -63,6 +63,10 @@ int must_check vm_config_format(const struct vm_config *config, char *text, size
  */
 int must_check vm_config_clash(const struct vm_config *config, const u8 *except, char *why, size_t why_bytes);
 
+/* "1-3,5", "all", "^2" to a mask of host CPUs and back; 0: all. -E_INVAL: none of these, or no CPU is left. */
+#define CPUS_TEXT_BYTES 200
+int must_check str_to_cpus(const char *text, u64 *cpus);
+const char *format_cpus(char *buf, size_t size, u64 cpus);
 const char *format_uuid(char *buf, size_t size, const u8 uuid[16]);
 int must_check str_to_uuid(const char *s, u8 uuid[16]);
 

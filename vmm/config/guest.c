@@ -66,10 +66,41 @@ static void set_vcpus(void *target, const struct cfg_value *value, struct cfg_re
 	if (!value->number)
 		cfg_error(report, "vcpus = 0: a guest has at least one");
 	else if (value->number > VM_VCPUS_MAX)
-		cfg_error(report, "vcpus = %llu: this version gives a guest %u", (unsigned long long)value->number,
+		cfg_error(report, "vcpus = %llu: a guest has %u at most", (unsigned long long)value->number,
 			  VM_VCPUS_MAX);
 	else
 		c->vcpus = (u32)value->number;
+}
+
+static void set_weight(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct vm_config *c = target;
+
+	if (!value->number || value->number > VM_WEIGHT_MAX)
+		cfg_error(report, "weight = %llu: 1 to %u, %u is usual", (unsigned long long)value->number, VM_WEIGHT_MAX,
+			  VM_WEIGHT_DEFAULT);
+	else
+		c->weight = (u32)value->number;
+}
+
+static void set_cap(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct vm_config *c = target;
+
+	if (value->number > 100 * VM_VCPUS_MAX)
+		cfg_error(report, "cap = %llu: per cent of a CPU; 0 for none, %u at most", (unsigned long long)value->number,
+			  100 * VM_VCPUS_MAX);
+	else
+		c->cap = (u32)value->number;
+}
+
+static void set_cpus(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct vm_config *c = target;
+
+	if (str_to_cpus(value->string, &c->cpus))
+		cfg_error(report, "cpus = '%s': host CPUs, as in '1-3', '1,3', '^2' (all but 2) or 'all'; 0 to %u", value->string,
+			  CPUS_MAX - 1);
 }
 
 static void set_file(char *field, size_t size, const struct cfg_value *value, struct cfg_report *report)
@@ -237,6 +268,10 @@ static const struct cfg_key guest_keys[] = {
 	{ "memory", CFG_NUMBER, set_memory, "memory = 256" },
 	{ "maxmem", CFG_NUMBER, set_maxmem, "maxmem = 256" },
 	{ "vcpus", CFG_NUMBER, set_vcpus, "vcpus = 1" },
+	{ "weight", CFG_NUMBER, set_weight, "weight = 256" },
+	{ "cpu_weight", CFG_NUMBER, set_weight, "cpu_weight = 256" },
+	{ "cap", CFG_NUMBER, set_cap, "cap = 50" },
+	{ "cpus", CFG_STRING, set_cpus, "cpus = '1-3'" },
 	{ "kernel", CFG_STRING, set_kernel, "kernel = 'vmlinuz'" },
 	{ "ramdisk", CFG_STRING, set_ramdisk, "ramdisk = 'initrd.img'" },
 	{ "root", CFG_STRING, set_root, "root = '/dev/vda1'" },
@@ -310,10 +345,17 @@ int vm_config_format(const struct vm_config *c, char *text, size_t size)
 	char extra_quote = strchr(c->extra, '\'') ? '"' : '\'';
 	char uuid[40];
 	char mac[20];
+	char cpus[CPUS_TEXT_BYTES];
 	size_t n;
 
 	n = (size_t)str_format(text, size, "name = '%s'\nuuid = '%s'\nmemory = %u\nvcpus = %u\nkernel = \"%s\"\n", c->name,
 			       format_uuid(uuid, sizeof(uuid), c->uuid), c->memory_mib, c->vcpus, c->kernel);
+	if (n < size && c->weight)
+		n += (size_t)str_format(text + n, size - n, "weight = %u\n", c->weight);
+	if (n < size && c->cap)
+		n += (size_t)str_format(text + n, size - n, "cap = %u\n", c->cap);
+	if (n < size && c->cpus)
+		n += (size_t)str_format(text + n, size - n, "cpus = '%s'\n", format_cpus(cpus, sizeof(cpus), c->cpus));
 	if (n < size && c->ramdisk[0])
 		n += (size_t)str_format(text + n, size - n, "ramdisk = \"%s\"\n", c->ramdisk);
 	if (n < size && c->extra[0])

@@ -2,7 +2,7 @@
 /*
  * What the VT-x and SVM backends have in common, for their files only:
  *	event.c     which events there can be, and what two in a row make
- *	state.c     which states a CPU would take, and the one after a reset
+ *	state.c     which states a CPU would take
  *	switch.asm  debug registers; host interrupts that wait
  */
 #ifndef HVM_COMMON_H
@@ -61,8 +61,6 @@ void hvm_event_merge(struct vm_event *waiting, struct vm_event event);
 bool hvm_canonical(u64 address);
 bool hvm_pat_valid(u64 pat);
 bool must_check hvm_state_valid(const struct cpu_state *state, bool rdtscp);
-/* As after a CPU reset (APM 2 14.1.3, SDM 3 10.1.1); general registers but RDX zero. */
-void hvm_state_reset(struct cpu_state *state);
 
 /* switch.asm */
 void hvm_dr_load(const u64 dr[4]);

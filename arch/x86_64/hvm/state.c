@@ -5,8 +5,6 @@
 #include "arch/x86_64/hvm/common.h"
 #include "lib/string.h"
 
-#define PAT_AT_RESET 0x0007040600070406ull
-
 bool hvm_canonical(u64 address)
 {
 	return (u64)((s64)(address << 16) >> 16) == address;
@@ -61,37 +59,4 @@ bool hvm_state_valid(const struct cpu_state *s, bool rdtscp)
 	return control_registers_valid(s) && addresses_valid(s) && hvm_pat_valid(s->pat) &&
 	       hvm_event_valid(&s->event) && s->xcr0 & XCR0_X87 && !(s->xcr0 & ~features) && !s->xss && !s->spec_ctrl &&
 	       !(s->debugctl & ~DEBUGCTL_KNOWN) && (!s->tsc_aux || rdtscp) && !(s->tsc_aux & HIGH_HALF);
-}
-
-static struct segment data_segment(void)
-{
-	return (struct segment){ .attr = SEGMENT_P | SEGMENT_S | 3, .limit = 0xffff };
-}
-
-void hvm_state_reset(struct cpu_state *state)
-{
-	memset(state, 0, sizeof(*state));
-	state->gpr[GPR_RDX] = cpuid_read(1, 0).eax;
-	state->es = data_segment();
-	state->ss = data_segment();
-	state->ds = data_segment();
-	state->fs = data_segment();
-	state->gs = data_segment();
-	state->cs = (struct segment){
-		.selector = 0xf000,
-		.attr = SEGMENT_P | SEGMENT_S | 0xb,
-		.limit = 0xffff,
-		.base = 0xffff0000,
-	};
-	state->gdtr.limit = 0xffff;
-	state->idtr.limit = 0xffff;
-	state->ldtr = (struct segment){ .attr = SEGMENT_P | 2, .limit = 0xffff };
-	state->tr = (struct segment){ .attr = SEGMENT_P | 0xb, .limit = 0xffff };
-	state->cr0 = CR0_CD | CR0_NW | CR0_ET;
-	state->xcr0 = XCR0_X87;
-	state->dr6 = 0xffff0ff0;
-	state->dr7 = 0x400;
-	state->rflags = RFLAGS_FIXED;
-	state->rip = 0xfff0;
-	state->pat = PAT_AT_RESET;
 }

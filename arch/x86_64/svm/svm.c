@@ -193,6 +193,11 @@ static const struct npt_format *svm_npt_format(void)
 	return npt_amd_format(svm_features.pages_1g);
 }
 
+static bool svm_has_pause_exits(void)
+{
+	return svm_features.pause_filter;
+}
+
 static u32 svm_tsc_ratio_bits(void)
 {
 	return svm_features.tsc_ratio ? TSC_RATIO_BITS : 0;
@@ -222,5 +227,6 @@ const struct hvm_ops svm_ops = {
 	.flush_tlb = svm_flush_tlb,
 	.set_tsc = svm_set_tsc,
 	.tsc_ratio_bits = svm_tsc_ratio_bits,
+	.has_pause_exits = svm_has_pause_exits,
 	.npt_format = svm_npt_format,
 };

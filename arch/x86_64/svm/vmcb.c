@@ -60,7 +60,7 @@ void svm_vmcb_reset(struct vcpu *vcpu)
 	vmcb->control.vintr = VINTR_MASKING;
 	vmcb->control.np_enable = NP_ENABLE;
 	vmcb->control.n_cr3 = vcpu->vm->gmem.npt.root;
-	hvm_state_reset(&reset);
+	cpu_state_reset(&reset);
 	svm_state_to_area(&vmcb->state, &reset);
 	vmcb->state.rip = reset.rip;
 	vmcb->state.rflags = reset.rflags;

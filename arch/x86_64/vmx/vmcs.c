@@ -361,7 +361,7 @@ int vmx_vcpu_init(struct vcpu *vcpu)
 		.valid = GROUP_ALL,
 	};
 	vcpu->vendor = vv;
-	hvm_state_reset(&reset);
+	cpu_state_reset(&reset);
 	vmx_load_state(vcpu, &reset);
 	return 0;
 }

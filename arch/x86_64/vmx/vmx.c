@@ -346,6 +346,11 @@ static u32 vmx_tsc_ratio_bits(void)
 	return vmx_features.tsc_scaling ? 48 : 0;
 }
 
+static bool vmx_has_pause_exits(void)
+{
+	return vmx_features.secondary & SECONDARY_PAUSE_LOOP;
+}
+
 static bool vmx_has_dirty_list(void)
 {
 	return vmx_features.pml;
@@ -380,5 +385,6 @@ const struct hvm_ops vmx_ops = {
 	.set_tsc = vmx_set_tsc,
 	.tsc_ratio_bits = vmx_tsc_ratio_bits,
 	.npt_format = vmx_npt_format,
+	.has_pause_exits = vmx_has_pause_exits,
 	.has_dirty_list = vmx_has_dirty_list,
 };

@@ -70,6 +70,8 @@ int main(int argc, char **argv)
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!strcmp(name, "clocks"))
+		return clocks_main(argc, argv);
 	if (!strcmp(name, "count"))
 		return count_main(argc, argv);
 	if (!strcmp(name, "dirty"))
@@ -78,6 +80,6 @@ int main(int argc, char **argv)
 		return memcheck_main(argc, argv);
 	if (!strcmp(name, "frame"))
 		return frame_main(argc, argv);
-	fprintf(stderr, "%s: call me count, dirty, frame or memcheck\n", name);
+	fprintf(stderr, "%s: call me clocks, count, dirty, frame or memcheck\n", name);
 	return 2;
 }

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdint.h>
 
+int clocks_main(int argc, char **argv);
 int count_main(int argc, char **argv);
 int dirty_main(int argc, char **argv);
 int frame_main(int argc, char **argv);
