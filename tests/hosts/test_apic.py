@@ -49,3 +49,25 @@ def test_local_apic(new_host, cpu, key, label):
         host.line.send("\x1d")
         host.wait_prompt()
         host.command(f"destroy {mode}")
+
+
+@pytest.mark.parametrize("vendor, cpu, key", [("amd", "max", "auto"), ("intel", "corei7_skylake_x", "auto"), ("intel", "corei7_skylake_x", "off")],
+                         indirect=["vendor"])
+def test_two_cpus(new_host, vendor, cpu, key):
+    """INIT and SIPI, interrupts by all ways to say whom for, there and back from HLT; on two CPUs, and (Bochs) on one."""
+    files = {"ipi.bin": (bed.GUEST / "ipi.bin").read_bytes()}
+    for mode in ("x2apic", "m"):
+        files[f"{mode}.cfg"] = f"name = '{mode}'\nmemory = 16\nvcpus = 2\nkernel = 'ipi.bin'\nextra = '{mode}'\n"
+    host = new_host(cpu=cpu, smp=3 if vendor == "amd" else 1, memory=512, files=files, guest_kernel=False,
+                    config=f"name = 'solo'\naddress = '10.77.0.9/24'\napicv = '{key}'\n").boot()
+    for mode in ("x2apic", "m"):
+        host.line.send(f"create -c {mode}\r")
+        host.expect(r"ipi: started\n", 60)
+        ticks = int(host.expect(r"ipi: ticks ([0-9a-f]{16})\n", 60).group(1), 16)
+        print(f"{mode}, {key}: {ticks / 256} TSC ticks for an interrupt to the other CPU and back")
+        for word in ("logical", "others"):
+            host.expect(rf"ipi: {word}\n", 60)
+        host.expect(r"ipi: done, strays 0{16} esr 0{16}\n", 60)
+        host.line.send("\x1d")
+        host.wait_prompt()
+        host.command(f"destroy {mode}")
