@@ -391,3 +391,8 @@ u64 cpuid_policy_xcr0(const struct cpuid_policy *policy)
 
 	return xcr0 | XCR0_X87;
 }
+
+u64 cpuid_policy_state(const struct cpuid_policy *policy)
+{
+	return cpuid_policy_xcr0(policy) | XCR0_SSE;
+}

@@ -14,6 +14,9 @@
 #define VM_VCPUS_MAX 1 /* more come with the scheduler's issue; refused by name until then */
 #define VM_MEMORY_MIN_MIB 16
 
+/* What a guest is shown of the CPU: all, or what the x86-64 psABI's level of this number has (3.1.1). */
+enum cpu_level { LEVEL_HOST, LEVEL_2 = 2, LEVEL_3, LEVEL_4 };
+
 enum vm_action { VM_DESTROY, VM_RESTART, VM_PRESERVE };
 
 struct vif_config {
@@ -26,6 +29,7 @@ struct vm_config {
 	u8 uuid[16];
 	u32 memory_mib;
 	u32 vcpus;
+	enum cpu_level cpu;
 	char kernel[64];  /* a file of \godwit\ */
 	char ramdisk[64]; /* or "" */
 	char extra[VM_CMDLINE_BYTES];

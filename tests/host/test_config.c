@@ -48,6 +48,7 @@ static const char good_guest[] = "# a guest\n"
 				 "name = \"web\"\n"
 				 "memory = 256\n"
 				 "vcpus = 1\n"
+				 "cpu = 'x86-64-v3'\n"
 				 "kernel = 'vmlinuz'\n"
 				 "ramdisk = 'initrd.img'\n"
 				 "extra = 'console=ttyS0 quiet'\n"
@@ -64,6 +65,7 @@ static void test_guest_good(void **state)
 	assert_int_equal(parse_guest(&c, good_guest), 0);
 	assert_string_equal(c.name, "web");
 	assert_int_equal(c.memory_mib, 256);
+	assert_int_equal(c.cpu, LEVEL_3);
 	assert_string_equal(c.kernel, "vmlinuz");
 	assert_string_equal(c.extra, "console=ttyS0 quiet root=/dev/ram0");
 	assert_int_equal(c.vif_count, 2);
@@ -72,7 +74,7 @@ static void test_guest_good(void **state)
 	assert_int_equal(c.vif[1].mtu, 1500);
 	assert_int_equal(c.on_crash, VM_PRESERVE);
 	assert_int_equal(c.on_reboot, VM_RESTART);
-	assert_non_null(strstr(seen.text, "web.cfg:9: warning: vif: bridge=xenbr0 is ignored"));
+	assert_non_null(strstr(seen.text, "web.cfg:10: warning: vif: bridge=xenbr0 is ignored"));
 }
 
 static void test_guest_round_trip(void **state)
@@ -116,6 +118,7 @@ static const char *const bad_guest_lines[][2] = {
 	{ "memory = 'much'", "'memory' is a number" },
 	{ "vcpus = 0", "at least one" },
 	{ "vcpus = 4", "set twice" },
+	{ "cpu = 'x86-64-v5'", "write 'host', 'x86-64-v2'" },
 	{ "kernel = vmlinuz", "a string needs quotes" },
 	{ "ramdisk = 'initrd", "has no end" },
 	{ "extra", "needs an = and a value" },

@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "lib/format.h"
 #include "lib/string.h"
+#include "vmm/cpuid.h"
 #include "vmm/vm.h"
 
 #define MTU_MIN 576
@@ -70,6 +71,14 @@ static void set_vcpus(void *target, const struct cfg_value *value, struct cfg_re
 			  VM_VCPUS_MAX);
 	else
 		c->vcpus = (u32)value->number;
+}
+
+static void set_cpu(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct vm_config *c = target;
+
+	if (cpuid_level_find(value->string, &c->cpu))
+		cfg_error(report, "cpu = '%s': write 'host', 'x86-64-v2', 'x86-64-v3' or 'x86-64-v4'", value->string);
 }
 
 static void set_file(char *field, size_t size, const struct cfg_value *value, struct cfg_report *report)
@@ -237,6 +246,7 @@ static const struct cfg_key guest_keys[] = {
 	{ "memory", CFG_NUMBER, set_memory, "memory = 256" },
 	{ "maxmem", CFG_NUMBER, set_maxmem, "maxmem = 256" },
 	{ "vcpus", CFG_NUMBER, set_vcpus, "vcpus = 1" },
+	{ "cpu", CFG_STRING, set_cpu, "cpu = 'x86-64-v2'" },
 	{ "kernel", CFG_STRING, set_kernel, "kernel = 'vmlinuz'" },
 	{ "ramdisk", CFG_STRING, set_ramdisk, "ramdisk = 'initrd.img'" },
 	{ "root", CFG_STRING, set_root, "root = '/dev/vda1'" },
@@ -314,6 +324,9 @@ int vm_config_format(const struct vm_config *c, char *text, size_t size)
 
 	n = (size_t)str_format(text, size, "name = '%s'\nuuid = '%s'\nmemory = %u\nvcpus = %u\nkernel = \"%s\"\n", c->name,
 			       format_uuid(uuid, sizeof(uuid), c->uuid), c->memory_mib, c->vcpus, c->kernel);
+	/* Not where it is as ever: older hosts don't know the key. */
+	if (n < size && c->cpu != LEVEL_HOST)
+		n += (size_t)str_format(text + n, size - n, "cpu = '%s'\n", cpuid_level_name(c->cpu));
 	if (n < size && c->ramdisk[0])
 		n += (size_t)str_format(text + n, size - n, "ramdisk = \"%s\"\n", c->ramdisk);
 	if (n < size && c->extra[0])
