@@ -138,6 +138,7 @@ const char *state_device_name(u16 type)
 		{ DEVICE_PIT, "PIT" },          { DEVICE_RTC, "RTC" },           { DEVICE_UART, "UART" },
 		{ DEVICE_ACPI_PM, "ACPI PM" },  { DEVICE_PCI_HOST, "PCI host" }, { DEVICE_PVCLOCK, "pvclock" },
 		{ DEVICE_VIRTIO_NET, "virtio-net" }, { DEVICE_VIRTIO_RNG, "virtio-rng" },
+		{ DEVICE_TEST_PORTS, "test ports" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)

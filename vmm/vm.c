@@ -15,7 +15,7 @@
 #include "vmm/config/config.h"
 #include "vmm/cpuid.h"
 #include "vmm/hvm.h"
-#include "vmm/linux_boot.h"
+#include "vmm/kernel.h"
 #include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_internal.h"
@@ -218,7 +218,7 @@ int vm_create(const struct vm_config *config, struct vm **out, char *why, size_t
 	error = vm_make(config, false, &vm, why, why_bytes);
 	if (error)
 		return error;
-	error = linux_boot(vm, why, why_bytes);
+	error = kernel_load(vm, why, why_bytes);
 	if (error) {
 		vm_destroy(vm);
 		return error;
@@ -258,7 +258,7 @@ int vm_reset(struct vm *vm, char *why, size_t why_bytes)
 		vm->vcpus[i]->activity = i ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
 	}
 	board_reset(vm);
-	return linux_boot(vm, why, why_bytes);
+	return kernel_load(vm, why, why_bytes);
 }
 
 void vm_publish(struct vm *vm)

@@ -35,6 +35,7 @@ struct vm_config {
 	char extra[VM_CMDLINE_BYTES];
 	struct vif_config vif[VM_VIFS_MAX];
 	u32 vif_count;
+	bool test_ports;  /* devices/test_ports.h */
 	enum vm_action on_poweroff, on_reboot, on_crash;
 };
 

@@ -81,6 +81,16 @@ static void set_cpu(void *target, const struct cfg_value *value, struct cfg_repo
 		cfg_error(report, "cpu = '%s': write 'host', 'x86-64-v2', 'x86-64-v3' or 'x86-64-v4'", value->string);
 }
 
+static void set_test_ports(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct vm_config *c = target;
+
+	if (value->number > 1)
+		cfg_error(report, "test_ports = %llu: 1 or 0", (unsigned long long)value->number);
+	else
+		c->test_ports = value->number;
+}
+
 static void set_file(char *field, size_t size, const struct cfg_value *value, struct cfg_report *report)
 {
 	const char *s = value->string;
@@ -253,6 +263,7 @@ static const struct cfg_key guest_keys[] = {
 	{ "extra", CFG_STRING, set_extra, "extra = 'console=ttyS0'" },
 	{ "cmdline", CFG_STRING, set_extra, "cmdline = 'console=ttyS0'" },
 	{ "vif", CFG_LIST, set_vif, "vif = ['mac=52:54:00:12:34:56']" },
+	{ "test_ports", CFG_NUMBER, set_test_ports, "test_ports = 1" },
 	{ "on_poweroff", CFG_STRING, set_on_poweroff, "on_poweroff = 'destroy'" },
 	{ "on_reboot", CFG_STRING, set_on_reboot, "on_reboot = 'restart'" },
 	{ "on_crash", CFG_STRING, set_on_crash, "on_crash = 'destroy'" },
@@ -324,9 +335,11 @@ int vm_config_format(const struct vm_config *c, char *text, size_t size)
 
 	n = (size_t)str_format(text, size, "name = '%s'\nuuid = '%s'\nmemory = %u\nvcpus = %u\nkernel = \"%s\"\n", c->name,
 			       format_uuid(uuid, sizeof(uuid), c->uuid), c->memory_mib, c->vcpus, c->kernel);
-	/* Not where it is as ever: older hosts don't know the key. */
+	/* Not where they are as ever: older hosts don't know the keys. */
 	if (n < size && c->cpu != LEVEL_HOST)
 		n += (size_t)str_format(text + n, size - n, "cpu = '%s'\n", cpuid_level_name(c->cpu));
+	if (n < size && c->test_ports)
+		n += (size_t)str_format(text + n, size - n, "test_ports = 1\n");
 	if (n < size && c->ramdisk[0])
 		n += (size_t)str_format(text + n, size - n, "ramdisk = \"%s\"\n", c->ramdisk);
 	if (n < size && c->extra[0])
