@@ -60,6 +60,7 @@ const struct msr_rule msr_rules[] = {
 	{ 0xc0000084, 0xc0000084, KIND_LOW32, 0 },        /* SFMASK */
 	{ 0xc0000100, 0xc0000102, KIND_ADDRESS, 0 },      /* FS, GS, kernel GS base */
 	{ 0xc0000103, 0xc0000103, KIND_TSC_AUX, 0 },
+	{ 0xc0010000, 0xc0010007, KIND_CONSTANT, 0 },     /* counters that every AMD CPU has: they do not count */
 	{ 0xc0010010, 0xc0010010, KIND_CONSTANT, 0 },     /* SYSCFG */
 	{ 0xc0010015, 0xc0010015, KIND_CONSTANT, BIT(24) }, /* HWCR: TscFreqSel */
 	{ 0xc001001a, 0xc001001a, KIND_CONSTANT, GMEM_LOW_END }, /* TOP_MEM */
