@@ -154,7 +154,8 @@ static int place_kernel(struct loader *l)
 	if (l->kernel_gpa > end)
 		return fail(l, -E_NOMEM, "%s does not fit: it wants to be at %#llx, the guest has %u MiB",
 			    l->vm->config.kernel, (unsigned long long)l->kernel_gpa, l->vm->config.memory_mib);
-	if (l->kernel_gpa < E820_HIGH_START && field(l, BP_RELOCATABLE, 1) && alignment && !(alignment & (alignment - 1)))
+	if (l->kernel_gpa < E820_HIGH_START && field(l, BP_RELOCATABLE, 1) && alignment &&
+	    !(alignment & (alignment - 1)))
 		l->kernel_gpa = ALIGN_UP(E820_HIGH_START, alignment);
 	if (l->kernel_gpa >= E820_HIGH_START && l->kernel_gpa < end && l->kernel_bytes <= end - l->kernel_gpa)
 		return 0;

@@ -78,7 +78,7 @@ def test_multiboot(tiny):
     tiny.line.skip()
     tiny.line.send("create -c multiboot\r")
     tiny.expect(r"tiny: cmdline \[multiboot.bin one two=3\] loader \[Godwit\] module \[module.txt\] \[NR_CPUS=1\s+\]", 60)
-    tiny.expect(r"tiny ended itself with value 0\b")
+    tiny.expect(r"tiny \(ID \d+\) ended itself with value 0\b")
 
 
 @amd_only()
