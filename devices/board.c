@@ -42,6 +42,17 @@ static void system_control_io(void *ctx, u64 offset, unsigned int size, bool wri
 		vm_want(ctx, VM_WANT_REBOOT);
 }
 
+static int add_test_ports(struct vm *vm, struct test_ports *ports)
+{
+	int error = io_bus_add(&vm->pio, TEST_PORT_LATCH, 4, test_ports_latch_io, ports);
+
+	if (!error)
+		error = io_bus_add(&vm->pio, TEST_PORT_EXIT, 4, test_ports_exit_io, ports);
+	if (!error)
+		error = io_bus_add(&vm->pio, TEST_PORT_SHUTDOWN, 1, test_ports_shutdown_io, ports);
+	return error;
+}
+
 static int add_ranges(struct vm *vm, struct board *board)
 {
 	const struct {
@@ -74,7 +85,7 @@ static int add_ranges(struct vm *vm, struct board *board)
 		if (error)
 			return error;
 	}
-	return 0;
+	return vm->config.test_ports ? add_test_ports(vm, &board->test_ports) : 0;
 }
 
 static int add_pci(struct vm *vm)
@@ -99,6 +110,8 @@ static void add_devices(struct vm *vm, struct board *board)
 	rtc_init(&board->rtc, vm);
 	uart_init(&board->uart, vm);
 	acpi_pm_init(&board->acpi_pm, vm);
+	if (vm->config.test_ports)
+		test_ports_init(&board->test_ports, vm);
 }
 
 /* The last one first: a card goes before its bus. fini may free the device. */

@@ -9,6 +9,7 @@
 #include "devices/pic.h"
 #include "devices/pit.h"
 #include "devices/rtc.h"
+#include "devices/test_ports.h"
 #include "devices/uart.h"
 #include "vmm/vm_config.h"
 
@@ -20,6 +21,7 @@ struct board {
 	struct rtc rtc;
 	struct uart uart;
 	struct acpi_pm acpi_pm;
+	struct test_ports test_ports; /* if the configuration wants them */
 };
 
 #endif

@@ -23,6 +23,7 @@ void lapic_put_base(struct lapic *lapic, u64 value)
 		lapic_put(lapic, LAPIC_LDR, id >> 4 << 16 | 1u << (id & 15));
 	lapic_put(lapic, LAPIC_ID, x2apic ? id : id << 24);
 	lapic->apic_base = value;
+	lapic->vcpu->apic_off = !(value & APIC_BASE_EN);
 }
 
 /* SDM 3 10.4.7.1. */

@@ -45,7 +45,7 @@ int hello_build(struct stream *s, const struct vm *vm, const struct handover *ha
 	str_copy(hello->extension, sizeof(hello->extension), hvm->name);
 	hello->handover = *handover;
 	hello->memory_bytes = vm->gmem.pages * PAGE_SIZE;
-	hello->xsave_bytes = vcpu_xsave_bytes();
+	hello->xsave_bytes = xsave_bytes(cpuid_policy_state(vm->cpuid));
 	hello->tsc_khz = vm->tsc_khz;
 	hello->purpose = purpose;
 	hello->device_count = state_devices(vm, devices, HELLO_DEVICES_MAX);

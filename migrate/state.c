@@ -60,7 +60,8 @@ static size_t save_vcpu(struct stream *s, const struct vcpu *vcpu, u8 *record)
 	struct wire_vcpu *head = (struct wire_vcpu *)(record + HEADER);
 	struct cpu_state *state = (struct cpu_state *)(head + 1);
 	struct msr_value *msrs = (struct msr_value *)(state + 1);
-	u32 xsave_bytes = vcpu_xsave_bytes();
+	u64 components = cpuid_policy_state(vcpu->vm->cpuid);
+	u32 bytes = xsave_bytes(components);
 	u32 body;
 
 	memset(head, 0, sizeof(*head));
@@ -71,10 +72,11 @@ static size_t save_vcpu(struct stream *s, const struct vcpu *vcpu, u8 *record)
 	vcpu_save(vcpu, state);
 	head->msr_count = msr_save(vcpu, msrs);
 	assert(head->msr_count <= MSR_VALUES_MAX);
-	head->xsave_bytes = xsave_bytes;
-	memcpy(msrs + head->msr_count, vcpu->xsave, xsave_bytes);
-	vcpu_xsave_hide(msrs + head->msr_count, cpuid_policy_xcr0(vcpu->vm->cpuid));
-	body = (u32)(sizeof(*head) + sizeof(*state) + head->msr_count * sizeof(*msrs) + xsave_bytes);
+	/* What it was not shown lies behind: hosts without it take the guest too. */
+	head->xsave_bytes = bytes;
+	memcpy(msrs + head->msr_count, vcpu->xsave, bytes);
+	vcpu_xsave_hide(msrs + head->msr_count, components);
+	body = (u32)(sizeof(*head) + sizeof(*state) + head->msr_count * sizeof(*msrs) + bytes);
 	return record_seal(s, record, RECORD_VCPU, body);
 }
 
@@ -136,6 +138,7 @@ const char *state_device_name(u16 type)
 		{ DEVICE_PIT, "PIT" },          { DEVICE_RTC, "RTC" },           { DEVICE_UART, "UART" },
 		{ DEVICE_ACPI_PM, "ACPI PM" },  { DEVICE_PCI_HOST, "PCI host" }, { DEVICE_PVCLOCK, "pvclock" },
 		{ DEVICE_VIRTIO_NET, "virtio-net" }, { DEVICE_VIRTIO_RNG, "virtio-rng" },
+		{ DEVICE_TEST_PORTS, "test ports" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)

@@ -94,7 +94,7 @@ static int check_vcpu(const struct wire_vcpu *head, u32 bytes, const struct vm *
 	if (state->xcr0 & ~xcr0)
 		return say(-E_PROTO, why, why_bytes,
 			   "vCPU %u's XCR0 has features that the guest was not shown", head->index);
-	if (vcpu_xsave_check(xsave, head->xsave_bytes, xcr0))
+	if (vcpu_xsave_check(xsave, head->xsave_bytes, cpuid_policy_state(vm->cpuid)))
 		return say(-E_PROTO, why, why_bytes, "vCPU %u's XSAVE area is not valid", head->index);
 	if (msr_check(msrs, head->msr_count, what, sizeof(what)))
 		return say(-E_PROTO, why, why_bytes, "vCPU %u: %s", head->index, what);

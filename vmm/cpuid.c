@@ -19,6 +19,7 @@
 #define XCR0_KNOWN (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512)
 #define XSAVE_FIXED_BYTES (512 + 64)
 #define LEAF1_ECX_OSXSAVE BIT(27)
+#define EDX_APIC BIT(9) /* of leaf 1 and of AMD's copy */
 #define LEAF_HYPERVISOR 0x40000000u
 #define LEAF_EXTENDED 0x80000000u
 #define BASIC_MAX 0xdu
@@ -292,7 +293,7 @@ static noinline void answer_xsave(struct vcpu *vcpu, bool compact)
 		gpr[GPR_RBX] = xsave_area(vcpu->vm->cpuid, vcpu->xcr0, compact);
 }
 
-/* Leaf 1: the APIC ID, and what CR4 says. */
+/* Leaf 1: the APIC ID, and what CR4 and APIC_BASE say (SDM 3 11.4.3). */
 static noinline void answer_identity(struct vcpu *vcpu)
 {
 	u64 *gpr = vcpu->regs.gpr;
@@ -300,6 +301,8 @@ static noinline void answer_identity(struct vcpu *vcpu)
 	gpr[GPR_RBX] |= vcpu->index << 24;
 	if (hvm->get_cr(vcpu, 4) & CR4_OSXSAVE)
 		gpr[GPR_RCX] |= LEAF1_ECX_OSXSAVE;
+	if (unlikely(vcpu->apic_off))
+		gpr[GPR_RDX] &= ~(u64)EDX_APIC;
 }
 
 /* Leaf 0xb: threads (one), then cores. */
@@ -339,6 +342,8 @@ static void answer(struct vcpu *vcpu, const struct cpuid_entry *entry, u32 leaf,
 		answer_topology(vcpu, subleaf);
 	else if (leaf == 0xd && subleaf < 2)
 		answer_xsave(vcpu, subleaf == 1);
+	else if (leaf == 0x80000001 && vcpu->apic_off)
+		gpr[GPR_RDX] &= ~(u64)EDX_APIC;
 }
 
 static noinline void search(struct vcpu *vcpu, u8 *hint)
@@ -390,4 +395,9 @@ u64 cpuid_policy_xcr0(const struct cpuid_policy *policy)
 	u64 xcr0 = entry ? entry->eax | (u64)entry->edx << 32 : 0;
 
 	return xcr0 | XCR0_X87;
+}
+
+u64 cpuid_policy_state(const struct cpuid_policy *policy)
+{
+	return cpuid_policy_xcr0(policy) | XCR0_SSE;
 }

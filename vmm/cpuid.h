@@ -8,6 +8,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "types.h"
+#include "vmm/vm_config.h"
 
 struct vcpu;
 
@@ -30,6 +31,15 @@ static_assert(sizeof(struct cpuid_policy) == 8 + CPUID_ENTRIES_MAX * 24, "wire l
 /* From the host's CPUID, for a guest with this many vCPUs. */
 void cpuid_policy_build(struct cpuid_policy *policy, u32 vcpus);
 /*
+ * Cuts a policy of this host down to a level, for a guest with so much memory: what is left is the same on
+ * every host of the level, but for data (the CPU's name, caches). -E_NOSYS: why names what this host lacks.
+ */
+int must_check cpuid_policy_limit(struct cpuid_policy *policy, enum cpu_level level, u64 memory_bytes, char *why,
+				  size_t why_bytes);
+/* "host", "x86-64-v2"... */
+const char *cpuid_level_name(enum cpu_level level);
+int must_check cpuid_level_find(const char *name, enum cpu_level *level);
+/*
  * Can this host show a guest from a peer all of it? -E_REFUSED: why names what is missing ("avx2,
  * sha_ni"); -E_INVAL: no policy that cpuid_policy_build could have made.
  */
@@ -45,6 +55,8 @@ enum cpuid_word {
 u32 cpuid_policy_word(const struct cpuid_policy *policy, enum cpuid_word word);
 /* XCR0 bits that the guest may set. */
 u64 cpuid_policy_xcr0(const struct cpuid_policy *policy);
+/* The components of an XSAVE area in which a guest may have something: SSE's needs no XCR0. */
+u64 cpuid_policy_state(const struct cpuid_policy *policy);
 /* The XCR0 bits that any guest of this host may be shown. */
 u64 cpuid_host_xcr0(void);
 

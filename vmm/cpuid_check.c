@@ -11,20 +11,6 @@
 #include "vmm/cpuid_features.h"
 #include "vmm/vm_config.h"
 
-struct missing {
-	char *text;
-	size_t size;
-	size_t used;
-};
-
-static void miss(struct missing *missing, const char *name)
-{
-	size_t room = missing->size - missing->used;
-	int n = str_format(missing->text + missing->used, room, "%s%s", missing->used ? ", " : "", name);
-
-	missing->used += MIN((size_t)n, room - 1);
-}
-
 static const char *feature_name(u32 word, u32 bit, char *unknown, size_t size)
 {
 	static const char registers[] = "abcd";
@@ -37,17 +23,18 @@ static const char *feature_name(u32 word, u32 bit, char *unknown, size_t size)
 	return unknown;
 }
 
-static void check_word(struct missing *missing, u32 word, u32 shown, u32 ours)
+static void check_word(struct cpuid_missing *missing, u32 word, u32 shown, u32 ours)
 {
 	char unknown[40];
 
 	for (u32 bit = 0; bit < 32; bit++)
 		if (shown & ~ours & BIT(bit))
-			miss(missing, feature_name(word, bit, unknown, sizeof(unknown)));
+			cpuid_miss(missing, feature_name(word, bit, unknown, sizeof(unknown)));
 }
 
 /* The leaves whose other registers the guest relies on. */
-static void check_entry(struct missing *missing, const struct cpuid_entry *theirs, const struct cpuid_entry *ours)
+static void check_entry(struct cpuid_missing *missing, const struct cpuid_entry *theirs,
+			const struct cpuid_entry *ours)
 {
 	char text[64];
 
@@ -57,24 +44,24 @@ static void check_entry(struct missing *missing, const struct cpuid_entry *their
 			return;
 		str_format(text, sizeof(text), "a CPU by %.4s%.4s%.4s", (const char *)&theirs->ebx,
 			   (const char *)&theirs->edx, (const char *)&theirs->ecx);
-		miss(missing, text);
+		cpuid_miss(missing, text);
 		return;
 	case 0xd:
 		if (theirs->subleaf == 0 && (theirs->eax & ~ours->eax || theirs->edx & ~ours->edx))
-			miss(missing, "XSAVE components");
+			cpuid_miss(missing, "XSAVE components");
 		/* Where a component lies is part of what migrates. */
 		if (theirs->subleaf >= 2 && theirs->eax && (theirs->eax != ours->eax || theirs->ebx != ours->ebx))
-			miss(missing, "the same XSAVE layout");
+			cpuid_miss(missing, "the same XSAVE layout");
 		return;
 	case 0x40000000:
 	case 0x40000001:
 		if (memcmp(theirs, ours, sizeof(*theirs)))
-			miss(missing, "the same paravirtual clock");
+			cpuid_miss(missing, "the same paravirtual clock");
 		return;
 	case 0x80000008:
 		if ((theirs->eax & 0xff) > (ours->eax & 0xff)) {
 			str_format(text, sizeof(text), "%u physical address bits", theirs->eax & 0xff);
-			miss(missing, text);
+			cpuid_miss(missing, text);
 		}
 		return;
 	}
@@ -99,7 +86,7 @@ static bool well_formed(const struct cpuid_policy *policy, const struct cpuid_po
 
 int cpuid_policy_check(const struct cpuid_policy *policy, char *why, size_t why_bytes)
 {
-	struct missing missing = { .text = why, .size = why_bytes };
+	struct cpuid_missing missing = { .text = why, .size = why_bytes };
 	struct cpuid_policy own;
 
 	why[0] = '\0';

@@ -5,6 +5,7 @@
 
 #include "types.h"
 #include "vmm/cpuid.h"
+#include "vmm/vm_config.h"
 
 enum cpuid_source {
 	FROM_HOST,       /* if the host has it */
@@ -15,10 +16,17 @@ enum cpuid_source {
 	FROM_AVX512,
 };
 
+/* Besides enum cpu_level. */
+enum {
+	ANY_LEVEL = LEVEL_HOST, /* as it would be without a level: ours, or AMD's copies */
+	NO_LEVEL = 255,
+};
+
 struct cpuid_feature {
 	u8 word;         /* enum cpuid_word */
 	u8 bit;
 	u8 source;       /* enum cpuid_source */
+	u8 level;        /* the least that has it: enum cpu_level, ANY_LEVEL, NO_LEVEL */
 	const char *name; /* as Linux calls it in /proc/cpuinfo */
 };
 
@@ -33,6 +41,14 @@ struct cpuid_word_place {
 	enum cpuid_register reg;
 };
 extern const struct cpuid_word_place cpuid_words[CPUID_WORDS];
+
+/* A list of what a host lacks: "avx2, bmi1", cut where the room ends. */
+struct cpuid_missing {
+	char *text;
+	size_t size;
+	size_t used;
+};
+void cpuid_miss(struct cpuid_missing *missing, const char *name);
 
 u32 *cpuid_entry_register(struct cpuid_entry *entry, enum cpuid_register reg);
 

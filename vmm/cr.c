@@ -68,7 +68,7 @@ int cr4_check(const struct cpuid_policy *policy, u64 value, u64 old, u64 cr0, u6
 	return 0;
 }
 
-int efer_check(const struct cpuid_policy *policy, u64 value, u64 old, u64 cr0)
+u64 efer_allowed(const struct cpuid_policy *policy)
 {
 	u32 features = cpuid_policy_word(policy, CPUID_81_EDX);
 	/* LMA is the CPU's own; writes of it are ignored (APM 2 3.1.7). */
@@ -82,7 +82,12 @@ int efer_check(const struct cpuid_policy *policy, u64 value, u64 old, u64 cr0)
 		allowed |= EFER_NXE;
 	if (features & BIT(25))
 		allowed |= EFER_FFXSR;
-	if (value & ~allowed)
+	return allowed;
+}
+
+int efer_check(const struct cpuid_policy *policy, u64 value, u64 old, u64 cr0)
+{
+	if (value & ~efer_allowed(policy))
 		return -E_INVAL;
 	if ((value ^ old) & EFER_LME && cr0 & CR0_PG)
 		return -E_INVAL;

@@ -62,5 +62,6 @@ int must_check cr4_check(const struct cpuid_policy *policy, u64 value, u64 old, 
 int must_check efer_check(const struct cpuid_policy *policy, u64 value, u64 old, u64 cr0);
 int must_check xcr0_check(const struct cpuid_policy *policy, u64 value);
 u64 cr4_allowed(const struct cpuid_policy *policy);
+u64 efer_allowed(const struct cpuid_policy *policy);
 
 #endif

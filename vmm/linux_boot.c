@@ -10,20 +10,18 @@
 #include "lib/format.h"
 #include "lib/string.h"
 #include "vmm/acpi_tables.h"
-#include "vmm/board.h"
 #include "vmm/cr.h"
+#include "vmm/e820.h"
 #include "vmm/files.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
-/* Where things go, all below 640 KiB. */
+/* Where things go, all below E820_LOW_END. */
 enum {
 	GDT_GPA = 0x6000,
 	ZERO_PAGE_GPA = 0x7000,
 	PAGE_TABLES_GPA = 0x9000, /* PML4, PDPT, four PDs: 6 pages */
 	CMDLINE_GPA = 0x20000,
-	LOW_END = 0x9fc00,        /* where an EBDA would be */
-	HIGH_START = 0x100000,
 };
 
 /* Boot protocol: offsets in the zero page; those from 0x1f1 on are in the kernel's file too. */
@@ -65,14 +63,6 @@ enum {
 #define SECTOR_BYTES 512
 /* Text from the configuration; Linux of protocol 2.12 takes 2047 characters. */
 static_assert(VM_CMDLINE_BYTES <= 2048, "the command line fits");
-
-enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3 };
-
-struct e820_entry {
-	u64 base, bytes;
-	u32 type;
-} packed;
-static_assert(sizeof(struct e820_entry) == 20, "boot protocol");
 
 /* One load. */
 struct loader {
@@ -164,9 +154,10 @@ static int place_kernel(struct loader *l)
 	if (l->kernel_gpa > end)
 		return fail(l, -E_NOMEM, "%s does not fit: it wants to be at %#llx, the guest has %u MiB",
 			    l->vm->config.kernel, (unsigned long long)l->kernel_gpa, l->vm->config.memory_mib);
-	if (l->kernel_gpa < HIGH_START && field(l, BP_RELOCATABLE, 1) && alignment && !(alignment & (alignment - 1)))
-		l->kernel_gpa = ALIGN_UP(HIGH_START, alignment);
-	if (l->kernel_gpa >= HIGH_START && l->kernel_gpa < end && l->kernel_bytes <= end - l->kernel_gpa)
+	if (l->kernel_gpa < E820_HIGH_START && field(l, BP_RELOCATABLE, 1) && alignment &&
+	    !(alignment & (alignment - 1)))
+		l->kernel_gpa = ALIGN_UP(E820_HIGH_START, alignment);
+	if (l->kernel_gpa >= E820_HIGH_START && l->kernel_gpa < end && l->kernel_bytes <= end - l->kernel_gpa)
 		return 0;
 	return fail(l, -E_NOMEM, "%s does not fit: it needs %llu MiB of memory, the guest has %u",
 		    l->vm->config.kernel, (unsigned long long)DIV_UP(l->kernel_gpa + l->kernel_bytes, MIB(1)),
@@ -213,27 +204,11 @@ static int load_files(struct loader *l)
 
 /* --- what the kernel is told ------------------------------------------------------------------ */
 
-static u32 e820_fill(const struct loader *l, struct e820_entry *map)
-{
-	u64 memory = l->vm->gmem.pages * PAGE_SIZE;
-	u32 count = 0;
-
-	map[count++] = (struct e820_entry){ 0, LOW_END, E820_RAM };
-	map[count++] = (struct e820_entry){ LOW_END, 0xa0000 - LOW_END, E820_RESERVED };
-	map[count++] = (struct e820_entry){ ACPI_TABLES_GPA, ACPI_TABLES_BYTES, E820_ACPI };
-	map[count++] = (struct e820_entry){ 0xf0000, 0x10000, E820_RESERVED };
-	map[count++] = (struct e820_entry){ HIGH_START, l->low_ram_end - HIGH_START, E820_RAM };
-	map[count++] = (struct e820_entry){ BOARD_MCFG_BASE, MIB(1), E820_RESERVED };
-	if (memory > l->low_ram_end)
-		map[count++] = (struct e820_entry){ GMEM_HIGH_START, memory - l->low_ram_end, E820_RAM };
-	return count;
-}
-
 static int write_zero_page(struct loader *l)
 {
-	struct e820_entry map[8];
+	struct e820_entry map[E820_MAX];
 	u32 header_end = MIN(BP_MAGIC + (u32)field(l, BP_JUMP_OFFSET, 1), BP_HEADER_MAX);
-	u32 count = e820_fill(l, map);
+	u32 count = e820_fill(l->vm, map);
 	u8 page[PAGE_SIZE];
 
 	memset(page, 0, sizeof(page));
@@ -323,20 +298,29 @@ static int start_vcpu(struct loader *l)
 	return vcpu_load(vcpu, &s);
 }
 
-int linux_boot(struct vm *vm, char *why, size_t why_bytes)
+bool linux_boot_is(const struct host_file *kernel)
+{
+	const u8 *data = kernel->data;
+	u32 magic;
+
+	if (kernel->bytes < BP_MAGIC + sizeof(magic))
+		return false;
+	memcpy(&magic, data + BP_MAGIC, sizeof(magic));
+	return magic == HEADER_MAGIC;
+}
+
+int linux_boot(struct vm *vm, const struct host_file *kernel, char *why, size_t why_bytes)
 {
 	struct loader l = {
 		.vm = vm,
-		.low_ram_end = MIN(vm->gmem.pages * PAGE_SIZE, GMEM_LOW_END),
+		.kernel = kernel,
+		.low_ram_end = e820_high_end(vm),
 		.why = why,
 		.why_bytes = why_bytes,
 	};
 	int error;
 
 	why[0] = '\0';
-	l.kernel = files_find(vm->config.kernel);
-	if (!l.kernel)
-		return fail(&l, -E_NOENT, "there is no file %s on this host", vm->config.kernel);
 	error = check_header(&l);
 	if (!error)
 		error = load_files(&l);

@@ -59,7 +59,8 @@ const struct msr_rule msr_rules[] = {
 	{ 0xc0000082, 0xc0000083, KIND_ADDRESS, 0 },      /* LSTAR, CSTAR */
 	{ 0xc0000084, 0xc0000084, KIND_LOW32, 0 },        /* SFMASK */
 	{ 0xc0000100, 0xc0000102, KIND_ADDRESS, 0 },      /* FS, GS, kernel GS base */
-	{ 0xc0000103, 0xc0000103, KIND_LOW32, 0 },        /* TSC_AUX */
+	{ 0xc0000103, 0xc0000103, KIND_TSC_AUX, 0 },
+	{ 0xc0010000, 0xc0010007, KIND_CONSTANT, 0 },     /* counters that every AMD CPU has: they do not count */
 	{ 0xc0010010, 0xc0010010, KIND_CONSTANT, 0 },     /* SYSCFG */
 	{ 0xc0010015, 0xc0010015, KIND_CONSTANT, BIT(24) }, /* HWCR: TscFreqSel */
 	{ 0xc001001a, 0xc001001a, KIND_CONSTANT, GMEM_LOW_END }, /* TOP_MEM */
@@ -163,6 +164,14 @@ static u64 pvclock_get(const struct vcpu *vcpu, u32 index)
 	return vcpu->pvclock_wall_msr;
 }
 
+/* SDM 3 18.17.2: RDTSCP and RDPID. */
+static bool has_tsc_aux(const struct vcpu *vcpu)
+{
+	const struct cpuid_policy *policy = vcpu->vm->cpuid;
+
+	return cpuid_policy_word(policy, CPUID_81_EDX) & BIT(27) || cpuid_policy_word(policy, CPUID_7_ECX) & BIT(22);
+}
+
 int msr_read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, u64 *value)
 {
 	switch (rule->kind) {
@@ -177,6 +186,8 @@ int msr_read_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index, u64
 	case KIND_ANY:
 	case KIND_DEBUGCTL:
 		return hvm->get_msr(vcpu, index, value);
+	case KIND_TSC_AUX:
+		return has_tsc_aux(vcpu) ? hvm->get_msr(vcpu, index, value) : -E_INVAL;
 	case KIND_TSC:
 		*value = vcpu_tsc(vcpu);
 		return 0;
@@ -263,6 +274,8 @@ static int write_rule(struct vcpu *vcpu, const struct msr_rule *rule, u32 index,
 		return cr_canonical(value) ? hvm->set_msr(vcpu, index, value) : -E_INVAL;
 	case KIND_LOW32:
 		return value >> 32 ? -E_INVAL : hvm->set_msr(vcpu, index, value);
+	case KIND_TSC_AUX:
+		return value >> 32 || !has_tsc_aux(vcpu) ? -E_INVAL : hvm->set_msr(vcpu, index, value);
 	case KIND_ANY:
 		return hvm->set_msr(vcpu, index, value);
 	case KIND_DEBUGCTL:

@@ -29,6 +29,7 @@ enum msr_kind {
 	KIND_LOW32,     /* the backend's, 32 bits */
 	KIND_ANY,       /* the backend's, any value */
 	KIND_DEBUGCTL,
+	KIND_TSC_AUX,   /* the backend's, 32 bits; there with the instructions that read it */
 	KIND_TSC,
 	KIND_TSC_ADJUST,
 	KIND_IRQCHIP,

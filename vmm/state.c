@@ -39,7 +39,7 @@ int vcpu_load(struct vcpu *vcpu, const struct cpu_state *state)
 	int error;
 
 	if (cpu_state_check(state) || state->cr4 & ~cr4_allowed(vcpu->vm->cpuid) ||
-	    xcr0_check(vcpu->vm->cpuid, state->xcr0))
+	    state->efer & ~efer_allowed(vcpu->vm->cpuid) || xcr0_check(vcpu->vm->cpuid, state->xcr0))
 		return -E_INVAL;
 	error = hvm->set_state(vcpu, state);
 	if (error)

@@ -226,19 +226,28 @@ static void deliver_nmi(struct vcpu *vcpu)
 	hvm->inject(vcpu, event);
 }
 
+/*
+ * The end of an NMI's handler, with the next one waiting, is no exit by itself, and a guest that spins makes none:
+ * but its IRET sets IF again, most often. Where IF is set already a window would end the stay at once.
+ */
+static bool nmi_wants_window(const struct vcpu *vcpu)
+{
+	return irqchip_nmi_pending(vcpu) && !hvm->irq_ready(vcpu);
+}
+
 static void deliver_irq(struct vcpu *vcpu)
 {
 	struct vm_event event = { .type = EVENT_IRQ };
 
 	if (hvm->apic_sync && hvm->apic_sync(vcpu) && !irqchip_extint_pending(vcpu)) {
-		vcpu_set_irq_window(vcpu, false);
+		vcpu_set_irq_window(vcpu, nmi_wants_window(vcpu));
 		return;
 	}
 	if (irqchip_pending(vcpu) >= 0 && hvm->irq_ready(vcpu)) {
 		event.vector = irqchip_accept(vcpu);
 		hvm->inject(vcpu, event);
 	}
-	vcpu_set_irq_window(vcpu, irqchip_pending(vcpu) >= 0);
+	vcpu_set_irq_window(vcpu, irqchip_pending(vcpu) >= 0 || nmi_wants_window(vcpu));
 }
 
 /*

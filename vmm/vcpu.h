@@ -38,6 +38,7 @@ struct vcpu {
 	u32 in_guest;           /* 1 from before the last check of requests until after the exit */
 	struct lapic *lapic;
 	u32 *apic_page;         /* a page: its registers (devices/lapic.h) */
+	bool apic_off;          /* its APIC_BASE says so: CPUID shows none */
 	struct vtimer *timers;
 	u64 next_deadline_ns;   /* cache of vtimer_next */
 	u64 tsc_adjust;         /* IA32_TSC_ADJUST: on top of vm->tsc_offset */

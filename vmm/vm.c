@@ -15,7 +15,7 @@
 #include "vmm/config/config.h"
 #include "vmm/cpuid.h"
 #include "vmm/hvm.h"
-#include "vmm/linux_boot.h"
+#include "vmm/kernel.h"
 #include "vmm/sched.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm_internal.h"
@@ -123,15 +123,29 @@ static void vm_free(struct vm *vm)
 	object_free(vm, sizeof(*vm));
 }
 
-static int vm_build(struct vm *vm, bool incoming)
+/* What it is shown of the CPU; a guest that arrives brings its own. */
+static int vm_init_cpuid(struct vm *vm, bool incoming, char *why, size_t why_bytes)
 {
-	u64 bytes = MIB((u64)vm->config.memory_mib);
-	int error;
+	char missing[128];
 
 	vm->cpuid = object_alloc(sizeof(*vm->cpuid));
 	if (!vm->cpuid)
 		return -E_NOMEM;
 	cpuid_policy_build(vm->cpuid, vm->config.vcpus);
+	if (incoming || !cpuid_policy_limit(vm->cpuid, vm->config.cpu, MIB((u64)vm->config.memory_mib), missing,
+					    sizeof(missing)))
+		return 0;
+	return say(-E_NOSYS, why, why_bytes, "cpu = '%s': this host's CPU lacks %s", cpuid_level_name(vm->config.cpu),
+		   missing);
+}
+
+static int vm_build(struct vm *vm, bool incoming, char *why, size_t why_bytes)
+{
+	u64 bytes = MIB((u64)vm->config.memory_mib);
+	int error = vm_init_cpuid(vm, incoming, why, why_bytes);
+
+	if (error)
+		return error;
 	error = vm_init_rings(vm);
 	if (!error)
 		error = incoming ? gmem_init_raw(&vm->gmem, bytes, hvm->npt_format()) :
@@ -185,10 +199,11 @@ static int vm_make(const struct vm_config *config, bool incoming, struct vm **ou
 	(void)vm_tsc_set_khz(vm, (u32)tsc_khz());
 	vm->tsc_offset = -tsc_read();
 	vm->time_offset_ns = -(s64)time_ns();
-	error = vm_build(vm, incoming);
+	why[0] = '\0';
+	error = vm_build(vm, incoming, why, why_bytes);
 	if (error) {
 		vm_free(vm);
-		return say(error, why, why_bytes, "could not be built: %s", error_name(error));
+		return why[0] ? error : say(error, why, why_bytes, "could not be built: %s", error_name(error));
 	}
 	vm_link(vm);
 	*out = vm;
@@ -206,7 +221,7 @@ int vm_create(const struct vm_config *config, struct vm **out, char *why, size_t
 	error = vm_make(config, false, &vm, why, why_bytes);
 	if (error)
 		return error;
-	error = linux_boot(vm, why, why_bytes);
+	error = kernel_load(vm, why, why_bytes);
 	if (error) {
 		vm_destroy(vm);
 		return error;
@@ -246,7 +261,7 @@ int vm_reset(struct vm *vm, char *why, size_t why_bytes)
 		vm->vcpus[i]->activity = i ? VCPU_WAIT_SIPI : VCPU_ACTIVE;
 	}
 	board_reset(vm);
-	return linux_boot(vm, why, why_bytes);
+	return kernel_load(vm, why, why_bytes);
 }
 
 void vm_publish(struct vm *vm)

@@ -78,9 +78,12 @@ struct vm {
 	bool frozen;
 	bool published;
 	char failure[VM_WHY_BYTES]; /* vm_fail's message; complete once VM_WANT_CRASH is in want */
+	u64 end_value;          /* vm_end_with's; with END_VALUE_GIVEN if there is one */
 	u32 failing;            /* somebody writes or wrote failure */
 	struct vm *next;
 };
+
+#define END_VALUE_GIVEN BIT(32)
 
 enum { VM_WANT_SHUTDOWN = 1, VM_WANT_REBOOT = 2, VM_WANT_CRASH = 4 };
 
@@ -127,6 +130,8 @@ struct vm *vm_next_any(struct vm *vm);
 void vm_fail(struct vm *vm, const char *fmt, ...) printf_like(2, 3);
 /* The guest switched itself off / reset itself. Any CPU. */
 void vm_want(struct vm *vm, u32 what);
+/* The same as VM_WANT_SHUTDOWN, with a value for whoever reads the console. Any CPU. */
+void vm_end_with(struct vm *vm, u32 value);
 /* Something for the service CPU in one of vm's devices. Any CPU. */
 void vm_doorbell(struct vm *vm);
 /* Service loop: devices' service(), ended guests by their on_* policy; true if there is more to do. */

@@ -17,6 +17,9 @@
 #define VM_WEIGHT_MAX 65535
 #define VM_MEMORY_MIN_MIB 16
 
+/* What a guest is shown of the CPU: all, or what the x86-64 psABI's level of this number has (3.1.1). */
+enum cpu_level { LEVEL_HOST, LEVEL_2 = 2, LEVEL_3, LEVEL_4 };
+
 enum vm_action { VM_DESTROY, VM_RESTART, VM_PRESERVE };
 
 struct vif_config {
@@ -32,11 +35,13 @@ struct vm_config {
 	u32 weight;       /* its share against others'; 0: VM_WEIGHT_DEFAULT */
 	u32 cap;          /* per cent of a CPU for all of its vCPUs together; 0: no cap */
 	u64 cpus;         /* host CPUs that may run it, bit n: CPU n; 0: any */
+	enum cpu_level cpu;
 	char kernel[64];  /* a file of \godwit\ */
 	char ramdisk[64]; /* or "" */
 	char extra[VM_CMDLINE_BYTES];
 	struct vif_config vif[VM_VIFS_MAX];
 	u32 vif_count;
+	bool test_ports;  /* devices/test_ports.h */
 	enum vm_action on_poweroff, on_reboot, on_crash;
 };
 

@@ -58,6 +58,12 @@ void vm_want(struct vm *vm, u32 what)
 	call_service();
 }
 
+void vm_end_with(struct vm *vm, u32 value)
+{
+	WRITE_ONCE(vm->end_value, value | END_VALUE_GIVEN);
+	vm_want(vm, VM_WANT_SHUTDOWN);
+}
+
 void vm_fail(struct vm *vm, const char *fmt, ...)
 {
 	va_list ap;
@@ -90,7 +96,10 @@ static void vm_note_end(struct vm *vm)
 		str_format(what, sizeof(what), "crashed: %s", vm->why);
 		vm->state = VM_CRASHED;
 	} else if (want & VM_WANT_SHUTDOWN) {
-		str_copy(what, sizeof(what), "switched itself off");
+		if (vm->end_value)
+			str_format(what, sizeof(what), "ended itself with value %u", (u32)vm->end_value);
+		else
+			str_copy(what, sizeof(what), "switched itself off");
 		vm->state = VM_SHUTDOWN;
 	} else {
 		str_copy(what, sizeof(what), "restarts");
@@ -147,6 +156,7 @@ static void vm_restart(struct vm *vm)
 	}
 	vm->want = 0;
 	vm->failing = 0;
+	vm->end_value = 0;
 	vm->failure[0] = '\0';
 	vm->why[0] = '\0';
 	vm->doorbell = 0;

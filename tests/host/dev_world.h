@@ -97,6 +97,12 @@ void vm_want(struct vm *vm, u32 what)
 	vm->want |= what;
 }
 
+void vm_end_with(struct vm *vm, u32 value)
+{
+	vm->end_value = value | END_VALUE_GIVEN;
+	vm->want |= VM_WANT_SHUTDOWN;
+}
+
 int pci_host_init(unused struct vm *vm)
 {
 	return 0;
@@ -127,6 +133,7 @@ static inline struct world *world_new(void)
 	w->vcpu.apic_page = w->apic_page;
 	w->vm.vcpus[0] = &w->vcpu;
 	w->vm.vcpu_count = 1;
+	w->vm.config.test_ports = true;
 	ring_init(&w->vm.console, w->console, sizeof(w->console));
 	ring_init(&w->vm.input, w->input, sizeof(w->input));
 	assert_int_equal(board_init(&w->vm), 0);

@@ -34,7 +34,7 @@
 #include "vmm/config/config.h"
 #include "vmm/cpuid.h"
 #include "vmm/hvm.h"
-#include "vmm/linux_boot.h"
+#include "vmm/kernel.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -173,7 +173,7 @@ static struct hvm_ops bed_hvm = {
 /* These guests have no kernel; where a test wants them to start, they start without one. */
 static bool bed_boots;
 
-int linux_boot(unused struct vm *vm, char *why, size_t why_bytes)
+int kernel_load(unused struct vm *vm, char *why, size_t why_bytes)
 {
 	if (bed_boots)
 		return 0;

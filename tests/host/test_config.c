@@ -51,6 +51,7 @@ static const char good_guest[] = "# a guest\n"
 				 "weight = 512\n"
 				 "cap = 150\n"
 				 "cpus = '1-3'\n"
+				 "cpu = 'x86-64-v3'\n"
 				 "kernel = 'vmlinuz'\n"
 				 "ramdisk = 'initrd.img'\n"
 				 "extra = 'console=ttyS0 quiet'\n"
@@ -67,6 +68,7 @@ static void test_guest_good(void **state)
 	assert_int_equal(parse_guest(&c, good_guest), 0);
 	assert_string_equal(c.name, "web");
 	assert_int_equal(c.memory_mib, 256);
+	assert_int_equal(c.cpu, LEVEL_3);
 	assert_string_equal(c.kernel, "vmlinuz");
 	assert_string_equal(c.extra, "console=ttyS0 quiet root=/dev/ram0");
 	assert_int_equal(c.vcpus, 2);
@@ -79,7 +81,7 @@ static void test_guest_good(void **state)
 	assert_int_equal(c.vif[1].mtu, 1500);
 	assert_int_equal(c.on_crash, VM_PRESERVE);
 	assert_int_equal(c.on_reboot, VM_RESTART);
-	assert_non_null(strstr(seen.text, "web.cfg:12: warning: vif: bridge=xenbr0 is ignored"));
+	assert_non_null(strstr(seen.text, "web.cfg:13: warning: vif: bridge=xenbr0 is ignored"));
 }
 
 static void test_guest_round_trip(void **state)
@@ -127,6 +129,7 @@ static const char *const bad_guest_lines[][2] = {
 	{ "cpu_weight = 65536", "1 to 65535" },
 	{ "cap = 3201", "3200 at most" },
 	{ "cpus = '3-1'", "'1-3', '1,3', '^2'" },
+	{ "cpu = 'x86-64-v5'", "write 'host', 'x86-64-v2'" },
 	{ "kernel = vmlinuz", "a string needs quotes" },
 	{ "ramdisk = 'initrd", "has no end" },
 	{ "extra", "needs an = and a value" },

@@ -35,6 +35,19 @@ static void test_cpu_feature(unused void **state)
 	bed_move(vm, true);
 }
 
+/* A guest of a level that both hosts have goes where one with all of its host's features can't. */
+static void test_cpu_level(unused void **state)
+{
+	struct vm *vm = bed_create();
+	char missing[64];
+
+	assert_int_equal(cpuid_policy_limit(vm->cpuid, LEVEL_2, BED_BYTES, missing, sizeof(missing)), -E_NOSYS);
+	bed_cpuid(false);
+	/* Nor has it AVX's state: the record is shorter. */
+	fake_cpuid_set(0xd, 0, (struct cpuid_regs){ 3, 576, 576, 0 });
+	bed_move(vm, true);
+}
+
 static void test_memory(unused void **state)
 {
 	struct vm *vm = bed_create();
@@ -594,7 +607,7 @@ static void test_query(unused void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_cpu_feature), TEST(test_memory), TEST(test_unknown_host), TEST(test_not_a_peer),
+		TEST(test_cpu_feature), TEST(test_cpu_level), TEST(test_memory), TEST(test_unknown_host), TEST(test_not_a_peer),
 		TEST(test_claims_another_name), TEST(test_another_host_answers), TEST(test_no_network),
 		TEST(test_one_at_a_time), TEST(test_not_running), TEST(test_no_dirty_bits),
 		TEST(test_hello_accepted), TEST(test_version), TEST(test_version_of_another_length), TEST(test_magic), TEST(test_extension), TEST(test_board),

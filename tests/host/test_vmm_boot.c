@@ -20,6 +20,7 @@
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
 #include "vmm/files.h"
+#include "vmm/msr.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
 
@@ -336,6 +337,11 @@ static void test_cpuid_instruction(void **state)
 	assert_false(cpuid_guest(vm->vcpus[0], 1, 0).ecx & BIT(27));
 	hvm->set_cr(vm->vcpus[0], 4, CR4_PAE | CR4_OSXSAVE);
 	assert_true(cpuid_guest(vm->vcpus[0], 1, 0).ecx & BIT(27));
+	assert_true(cpuid_guest(vm->vcpus[0], 1, 0).edx & cpuid_guest(vm->vcpus[0], 0x80000001, 0).edx & BIT(9));
+	assert_int_equal(msr_guest_write(vm->vcpus[0], MSR_APIC_BASE, 0xfee00100), 0);
+	assert_false((cpuid_guest(vm->vcpus[0], 1, 0).edx | cpuid_guest(vm->vcpus[0], 0x80000001, 0).edx) & BIT(9));
+	assert_int_equal(msr_guest_write(vm->vcpus[0], MSR_APIC_BASE, 0xfee00900), 0);
+	assert_true(cpuid_guest(vm->vcpus[0], 1, 0).edx & BIT(9));
 	assert_int_equal(cpuid_guest(vm->vcpus[0], 0xb, 1).ecx, 0x201);
 	assert_int_equal(cpuid_guest(vm->vcpus[0], 0x12345, 0).eax, 0);
 	assert_int_equal(cpuid_guest(vm->vcpus[0], 0x8000000a, 0).edx, 0);

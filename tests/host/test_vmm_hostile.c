@@ -255,6 +255,41 @@ static void test_halt_in_nmi_handler(void **state)
 	assert_int_equal(fake_guest_events(vcpu, 2), 1);
 }
 
+static bool window_seen;
+
+static void see_window(struct vcpu *v)
+{
+	window_seen = v->irq_window;
+}
+
+/* The next NMI waits for the end of the handler: a window, but not where it would open at once. */
+static void test_nmi_waits_for_window(void **state)
+{
+	struct vm_exit nothing = { .kind = VM_EXIT_HOST };
+	struct cpu_state s;
+
+	(void)state;
+	fake_run();
+	vcpu_save(vcpu, &s);
+	s.nmi_blocked = 1;
+	s.rflags &= ~BIT(9);
+	assert_int_equal(hvm->set_state(vcpu, &s), 0);
+	vcpu->activity = VCPU_ACTIVE;
+	irqchip_msi(vm, 0xfee00000, 4 << 8);
+	fake_hvm_set_hook(see_window);
+	fake_guest_exit(vcpu, &nothing);
+	fake_run();
+	assert_true(window_seen);
+	s.rflags |= BIT(9);
+	assert_int_equal(hvm->set_state(vcpu, &s), 0);
+	vcpu->activity = VCPU_ACTIVE;
+	fake_guest_exit(vcpu, &nothing);
+	fake_run();
+	assert_false(window_seen);
+	assert_int_equal(fake_guest_events(vcpu, 2), 0);
+	fake_hvm_set_hook(NULL);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -263,6 +298,7 @@ int main(void)
 		TEST(test_port_grows),          TEST(test_program_undecodable),
 		TEST(test_stack_nowhere),       TEST(test_xsetbv_needs_ring_0),
 		TEST(test_real_mode),           TEST(test_halt_in_nmi_handler),
+		TEST(test_nmi_waits_for_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,6 @@
 #include "vmm/board.h"
 #include "vmm/cpuid.h"
 #include "vmm/cr.h"
-#include "vmm/linux_boot.h"
 #include "vmm/msr.h"
 #include "vmm/pvclock.h"
 #include "vmm/sched.h"

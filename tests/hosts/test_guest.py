@@ -33,6 +33,11 @@ def tiny_host(segment, vendor):
     for word in [*FAULTS, "spin", "halt"]:
         files[f"{word}.cfg"] = tiny_config("faults", word)
     files["other.cfg"] = tiny_config("faults", "spin", "other")
+    files["multiboot.bin"] = (bed.GUEST / "multiboot.bin").read_bytes()
+    files["module.txt"] = "NR_CPUS=1\n"
+    files["memtest.bin"] = (bed.TOP / "third_party/memtest/memtest86+x64.bin").read_bytes()
+    files["memtest.cfg"] = tiny_config("memtest", "console=ttyS0,115200 nosmp")
+    files["multiboot.cfg"] = tiny_config("multiboot", "one two=3") + "ramdisk = 'module.txt'\ntest_ports = 1\n"
     host = bed.host(segment, "tiny", "10.77.0.10", OUT / vendor / "tiny", vendor, number=10, files=files, memory=512)
     started.append(host)
     host.boot()
@@ -66,6 +71,28 @@ def test_modes(new_host):
     host = new_host(memory=512, files=files, guest_kernel=False).boot()
     host.line.send("create -c modes\r")
     host.expect("tiny: modes 3PRI came back", 60)
+
+
+def test_multiboot(tiny):
+    """A kernel by the multiboot specification finds what that says, and ends itself with a value."""
+    tiny.line.skip()
+    tiny.line.send("create -c multiboot\r")
+    tiny.expect(r"tiny: cmdline \[multiboot.bin one two=3\] loader \[Godwit\] module \[module.txt\] \[NR_CPUS=1\s+\]", 60)
+    tiny.expect(r"tiny \(ID \d+\) ended itself with value 0\b")
+
+
+@amd_only()
+def test_memtest(tiny):
+    """memtest86+, by Linux' boot protocol, goes through its tests; moved meanwhile, it finds nothing."""
+    tiny.command("create memtest")
+    tiny.line.send("console tiny\r")
+    tiny.expect(r"Memtest86\+ v6", 60)
+    tiny.line.send("\x1d")
+    tiny.wait_prompt()
+    tiny.migrate("tiny", "localhost", "--live")
+    tiny.line.send("console tiny\r")
+    tiny.expect("Bit fade test", 120)
+    tiny.expect(r"Errors: 0\b")
 
 
 def test_guests_that_never_exit(tiny):

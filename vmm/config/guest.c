@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "lib/format.h"
 #include "lib/string.h"
+#include "vmm/cpuid.h"
 #include "vmm/vm.h"
 
 #define MTU_MIN 576
@@ -101,6 +102,24 @@ static void set_cpus(void *target, const struct cfg_value *value, struct cfg_rep
 	if (str_to_cpus(value->string, &c->cpus))
 		cfg_error(report, "cpus = '%s': host CPUs, as in '1-3', '1,3', '^2' (all but 2) or 'all'; 0 to %u", value->string,
 			  CPUS_MAX - 1);
+}
+
+static void set_cpu(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct vm_config *c = target;
+
+	if (cpuid_level_find(value->string, &c->cpu))
+		cfg_error(report, "cpu = '%s': write 'host', 'x86-64-v2', 'x86-64-v3' or 'x86-64-v4'", value->string);
+}
+
+static void set_test_ports(void *target, const struct cfg_value *value, struct cfg_report *report)
+{
+	struct vm_config *c = target;
+
+	if (value->number > 1)
+		cfg_error(report, "test_ports = %llu: 1 or 0", (unsigned long long)value->number);
+	else
+		c->test_ports = value->number;
 }
 
 static void set_file(char *field, size_t size, const struct cfg_value *value, struct cfg_report *report)
@@ -272,12 +291,14 @@ static const struct cfg_key guest_keys[] = {
 	{ "cpu_weight", CFG_NUMBER, set_weight, "cpu_weight = 256" },
 	{ "cap", CFG_NUMBER, set_cap, "cap = 50" },
 	{ "cpus", CFG_STRING, set_cpus, "cpus = '1-3'" },
+	{ "cpu", CFG_STRING, set_cpu, "cpu = 'x86-64-v2'" },
 	{ "kernel", CFG_STRING, set_kernel, "kernel = 'vmlinuz'" },
 	{ "ramdisk", CFG_STRING, set_ramdisk, "ramdisk = 'initrd.img'" },
 	{ "root", CFG_STRING, set_root, "root = '/dev/vda1'" },
 	{ "extra", CFG_STRING, set_extra, "extra = 'console=ttyS0'" },
 	{ "cmdline", CFG_STRING, set_extra, "cmdline = 'console=ttyS0'" },
 	{ "vif", CFG_LIST, set_vif, "vif = ['mac=52:54:00:12:34:56']" },
+	{ "test_ports", CFG_NUMBER, set_test_ports, "test_ports = 1" },
 	{ "on_poweroff", CFG_STRING, set_on_poweroff, "on_poweroff = 'destroy'" },
 	{ "on_reboot", CFG_STRING, set_on_reboot, "on_reboot = 'restart'" },
 	{ "on_crash", CFG_STRING, set_on_crash, "on_crash = 'destroy'" },
@@ -356,6 +377,11 @@ int vm_config_format(const struct vm_config *c, char *text, size_t size)
 		n += (size_t)str_format(text + n, size - n, "cap = %u\n", c->cap);
 	if (n < size && c->cpus)
 		n += (size_t)str_format(text + n, size - n, "cpus = '%s'\n", format_cpus(cpus, sizeof(cpus), c->cpus));
+	/* Not where they are as ever: older hosts don't know the keys. */
+	if (n < size && c->cpu != LEVEL_HOST)
+		n += (size_t)str_format(text + n, size - n, "cpu = '%s'\n", cpuid_level_name(c->cpu));
+	if (n < size && c->test_ports)
+		n += (size_t)str_format(text + n, size - n, "test_ports = 1\n");
 	if (n < size && c->ramdisk[0])
 		n += (size_t)str_format(text + n, size - n, "ramdisk = \"%s\"\n", c->ramdisk);
 	if (n < size && c->extra[0])
