@@ -138,6 +138,20 @@ static void run_dirty(u32 argc, char **argv)
 	}
 }
 
+/* What top shows, to the nanosecond. */
+static void run_cpus(unused u32 argc, unused char **argv)
+{
+	for (u32 i = 0; i < cpu_count(); i++) {
+		const struct cpu *cpu = cpu_get(i);
+		u64 now_ns = time_ns();
+		u64 since_ns = READ_ONCE(cpu->idle_since_ns);
+		u64 idle_ns = READ_ONCE(cpu->idle_ns) + (since_ns ? now_ns - MIN(since_ns, now_ns) : 0);
+
+		terminal_printf("%u: busy %llu ns at %llu ns\n", i, (unsigned long long)(now_ns - MIN(idle_ns, now_ns)),
+				(unsigned long long)now_ns);
+	}
+}
+
 static void run_tls(unused u32 argc, unused char **argv)
 {
 	u64 aes, chacha;
@@ -153,6 +167,7 @@ static const struct command debug_commands[] = {
 	{ "crash", "stack|undefined", "overrun the stack, or do what C does not define: this host stops", NULL,
 	  COMPLETE_NONE, run_crash },
 #endif
+	{ "cpus", "", "how long each CPU was not idle", NULL, COMPLETE_NONE, run_cpus },
 	{ "dirty", "start|round|stop GUEST", "log what a guest writes, and say what a round costs", NULL, COMPLETE_NONE,
 	  run_dirty },
 	{ "fault", "[NAME [COUNT] | --clear [NAME]]", "arm a fault point (for tests of Godwit itself)", NULL, COMPLETE_NONE,

@@ -21,7 +21,10 @@ PEERS = {"alpha": "10.77.0.1", "beta": "10.77.0.2"}
 SHIFT = 3           # icount: 2^3 TSC ticks (ns) an instruction
 TURNS = 50          # tests/guests/tiny/exits.asm
 WRITTEN_PAGES = 4096    # tests/guests/tiny/writer.asm
+IPI_TURNS = 256         # tests/guests/tiny/ipi.asm
 LIVE_MOVES = 20
+SMP_MOVES = 10
+IDLE_GUESTS = 10
 FORECASTS = 10
 TARGETS = {
     "exit_cpuid_instructions": "<= 250", "exit_npf_mmio_instructions": "", "exit_port_instructions": "<= 300",
@@ -32,6 +35,8 @@ TARGETS = {
     "vmx_dirty_round_instructions_idle_4gib": "<= 100000", "vmx_exit_cpuid_instructions": "<= 300",
     "vmx_pml_full_exits_per_1000_dirty_pages": "about 2", "tls_throughput_ratio": ">= 0.55",
     "forecast_ratio_p90": "<= 2", "forecast_downtime_ratio_p90": "",
+    "ipi_instructions": "", "vmx_ipi_instructions": "", "wakeup_us_p99": "<= 1000", "fairness_error": "",
+    "downtime_ms_median_4vcpu": "", "idle_host_instructions_per_s": "",
 }
 
 
@@ -75,6 +80,101 @@ def instructions(segment, vendor):
             "exit_port_instructions": per_exit("port"), "prompt_instructions": ready >> shift}
 
 
+def tiny_config(program, name, more="", extra=""):
+    return f"name = '{name}'\nmemory = 16\nkernel = '{program}.bin'\nextra = '{extra}'\n{more}"
+
+
+def ipi(segment, vendor):
+    """From one vCPU to another one and back, each woken from HLT; both on the one CPU, which the service loop has too."""
+    files = {"ipi.bin": (bed.GUEST / "ipi.bin").read_bytes(), "ipi.cfg": tiny_config("ipi", "ipi", "vcpus = 2\n", "x2apic")}
+    host, shift = counting_host(segment, vendor, "ipi", files)
+    try:
+        host.start().wait_prompt(300)
+        host.line.send("create -c ipi\r")
+        ticks = int(host.expect(r"ipi: ticks ([0-9a-f]{16})", 300).group(1), 16)
+    finally:
+        host.kill()
+    return {"ipi_instructions": round(ticks / IPI_TURNS / 2 ** shift)}
+
+
+def wakeup(segment):
+    """How late a guest is woken by its timer while another one on its CPU never stops. (A TSC tick is a nanosecond there.)"""
+    files = {name: (bed.GUEST / name).read_bytes() for name in ("wake.bin", "faults.bin")}
+    files |= {"wake.cfg": tiny_config("wake", "wake"), "spin.cfg": tiny_config("faults", "spin", extra="spin")}
+    host, _ = counting_host(segment, "amd", "wake", files)
+    try:
+        host.start().wait_prompt(300)
+        host.command("create spin", 300)
+        host.line.send("create -c wake\r")
+        host.expect("wake: done", 300)
+        late = sorted(int(value, 16) for value in re.findall(r"^([0-9a-f]{16})\r?$", host.line.text, re.M))
+    finally:
+        host.kill()
+    return {"wakeup_us_p99": round(late[len(late) * 99 // 100] / 1000, 1)}
+
+
+def idle_host(segment):
+    """What a host does for ten guests with a stock kernel that do nothing."""
+    files = {f"idle{n}.cfg": bed.guest_config(f"idle{n}", 112, 80 + n, extra="ip=none") for n in range(IDLE_GUESTS)}
+    host = IcountHost(segment, "idle", "10.77.0.40", OUT / "idle", number=40, smp=1, memory=1536, nic=None, files=files, cpu="max,x2apic=off")
+
+    def busy_ns():
+        return map(int, re.search(r"^0: busy (\d+) ns at (\d+) ns", host.command("cpus", 600), re.M).groups())
+
+    try:
+        host.start().wait_prompt(300)
+        for n in range(IDLE_GUESTS):
+            host.line.send(f"create -c idle{n}\r")
+            host.expect("godwit-guest: ready", 600)
+            host.line.send("\x1d")
+            host.wait_prompt(600)
+        time.sleep(20)
+        busy, at = busy_ns()
+        time.sleep(20)
+        busy_then, at_then = busy_ns()
+    finally:
+        host.kill()
+    return {"idle_host_instructions_per_s": round((busy_then - busy) / (at_then - at) * 1e9 / 2 ** SHIFT)}
+
+
+def fairness(segment):
+    """Two guests that never stop, weights 1:2, on one CPU: by how much the ratio of their times is off, in per cent."""
+    files = {"faults.bin": (bed.GUEST / "faults.bin").read_bytes(), "light.cfg": tiny_config("faults", "light", "weight = 128\n", "spin"),
+             "heavy.cfg": tiny_config("faults", "heavy", "weight = 256\n", "spin")}
+    host = bed.host(segment, "fair", "10.77.0.43", OUT / "fair", number=43, smp=2, memory=512, files=files, guest_kernel=False)
+
+    def times():
+        return {name: float(seconds) for name, seconds in re.findall(r"^(\w+)\s+\d+\s+\d+\s+\d+\s+([\d.]+)\s+running", host.command("list"), re.M)}
+
+    try:
+        host.start().wait_prompt()
+        for name in ("light", "heavy"):
+            host.command(f"create {name}")
+        begin = times()
+        bed.until(lambda: times()["light"] - begin["light"] >= 10, "ten seconds of the lighter guest", 300)
+        end = times()
+    finally:
+        host.kill()
+    return {"fairness_error": round(abs((end["heavy"] - begin["heavy"]) / (end["light"] - begin["light"]) / 2 - 1) * 100, 2)}
+
+
+def smp_moves(segment):
+    """An idle guest with four vCPUs on two CPUs, to and fro."""
+    hosts = {}
+    try:
+        for number, (name, ip) in enumerate(PEERS.items(), 1):
+            hosts[name] = bed.host(segment, name, ip, OUT / f"{name}-smp", number=number, peers=PEERS, smp=3,
+                                   files={"web.cfg": bed.guest_config(vcpus=4)}).start()
+        for host in hosts.values():
+            host.wait_prompt()
+        hosts["alpha"].command("create web")
+        bed.wait_guest(GUEST_IP)
+        return {"downtime_ms_median_4vcpu": moves(hosts, SMP_MOVES)["downtime_ms_median"]}
+    finally:
+        for host in hosts.values():
+            host.kill()
+
+
 def dirty_rounds(segment, vendor):
     """What collecting the dirty log costs: of a 4 GiB guest that writes nothing, and for each page that it wrote."""
     files = {"writer.bin": (bed.GUEST / "writer.bin").read_bytes(),
@@ -116,7 +216,7 @@ def vmx_figures(segment):
         print(f"bench: {why}", flush=True)
         return {}
     print("bench: instructions of VT-x, in Bochs (some minutes)", flush=True)
-    found = {**instructions(segment, "intel"), **dirty_rounds(segment, "intel")}
+    found = {**instructions(segment, "intel"), **dirty_rounds(segment, "intel"), **ipi(segment, "intel")}
     return {**{f"vmx_{name}": value for name, value in found.items()}, **handshake(segment)}
 
 
@@ -149,12 +249,12 @@ def used_bytes(ip):
     return GUEST_MIB * 2 ** 20 - int(info["MemFree"]) * 1024
 
 
-def moves(hosts):
+def moves(hosts, count):
     """The idle guest to and fro; every move's downtime is the longest gap that a ping each millisecond sees."""
     downtimes, totals, rates, wires = [], [], [], []
     pinger = bed.Pinger(GUEST_IP, 0.001)
     try:
-        for turn in range(LIVE_MOVES):
+        for turn in range(count):
             source, target = (("alpha", "beta"), ("beta", "alpha"))[turn % 2]
             used = used_bytes(GUEST_IP) if turn < 2 else None
             time.sleep(0.5)
@@ -309,7 +409,14 @@ def main():
         figures.update(instructions(segment, "amd"))
         figures.update(dirty_rounds(segment, "amd"))
         del figures["pml_full_exits_per_1000_dirty_pages"]      # SVM lists no pages
+        figures.update(ipi(segment, "amd"))
+        figures.update(wakeup(segment))
         figures.update(vmx_figures(segment))
+        print("bench: ten idle guests, counted (some minutes)", flush=True)
+        figures.update(idle_host(segment))
+        print("bench: shares, and a guest with four vCPUs", flush=True)
+        figures.update(fairness(segment))
+        figures.update(smp_moves(segment))
         print("bench: plain TCP between two Linux machines", flush=True)
         figures["link_tcp_mb_s"] = link_tcp(segment)
         print("bench: memory, and moves of an idle Debian guest", flush=True)
@@ -320,7 +427,7 @@ def main():
             host.wait_prompt()
         figures.update(memory(hosts["alpha"]))
         bed.wait_guest(GUEST_IP)
-        figures.update(moves(hosts))
+        figures.update(moves(hosts, LIVE_MOVES))
         print("bench: forecasts, and the moves that followed", flush=True)
         figures.update(forecasts(hosts))
         print("bench: throughput and slowdown", flush=True)
