@@ -24,7 +24,8 @@ struct vif_config {
 struct vm_config {
 	char name[VM_NAME_BYTES];
 	u8 uuid[16];
-	u32 memory_mib;
+	u32 memory_mib;   /* its RAM: what it can have at most */
+	u32 balloon_mib;  /* of it is to be in the balloon, at the start or since mem-set */
 	u32 vcpus;
 	char kernel[64];  /* a file of \godwit\ */
 	char ramdisk[64]; /* or "" */
