@@ -9,6 +9,7 @@
 #include "lib/string.h"
 #include "migrate/migrate.h"
 #include "migrate/owner.h"
+#include "vmm/balloon.h"
 #include "vmm/files.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -34,13 +35,22 @@ static const char *state_name(const struct vm *vm)
 	return vm->paused ? "moving" : "running";
 }
 
-static void list_one(const struct vm *vm)
+/* Without what is in its balloon, of which the guest may say anything. */
+static u32 memory_now_mib(struct vm *vm)
+{
+	struct balloon_info balloon;
+
+	balloon_info(vm, &balloon);
+	return vm->config.memory_mib - (u32)MIN(balloon.balloon_bytes / MIB(1), vm->config.memory_mib);
+}
+
+static void list_one(struct vm *vm)
 {
 	u64 run_ns = 0;
 
 	for (u32 i = 0; i < vm->vcpu_count; i++)
 		run_ns += vm->vcpus[i]->run_ns;
-	terminal_printf("%-24s %4u %6u %5u %8llu.%llu  %s%s%s\n", vm->config.name, vm->id, vm->config.memory_mib,
+	terminal_printf("%-24s %4u %6u %5u %8llu.%llu  %s%s%s\n", vm->config.name, vm->id, memory_now_mib(vm),
 			vm->vcpu_count, (unsigned long long)(run_ns / NS_PER_S),
 			(unsigned long long)(run_ns % NS_PER_S / (100 * NS_PER_MS)), state_name(vm), vm->why[0] ? ": " : "",
 			vm->why);
@@ -173,15 +183,10 @@ static void run_create(u32 argc, char **argv)
 }
 
 /* The guest of a command that changes it; NULL with a message if it is on its way elsewhere. */
-static struct vm *idle_guest(u32 argc, char **argv)
+static struct vm *idle_guest_named(const char *name)
 {
-	struct vm *vm;
+	struct vm *vm = command_guest(name);
 
-	if (argc != 2) {
-		command_usage(command_find(argv[0]));
-		return NULL;
-	}
-	vm = command_guest(argv[1]);
 	if (vm && migrate_busy(vm)) {
 		terminal_printf("%s is being moved: wait for the end, or migrate --cancel\n", vm->config.name);
 		return NULL;
@@ -189,10 +194,17 @@ static struct vm *idle_guest(u32 argc, char **argv)
 	return vm;
 }
 
-/* The same, and it has not ended, and is no copy whose owner is unknown. */
-static struct vm *live_guest(u32 argc, char **argv)
+static struct vm *idle_guest(u32 argc, char **argv)
 {
-	struct vm *vm = idle_guest(argc, argv);
+	if (argc == 2)
+		return idle_guest_named(argv[1]);
+	command_usage(command_find(argv[0]));
+	return NULL;
+}
+
+struct vm *command_live_guest(const char *name)
+{
+	struct vm *vm = idle_guest_named(name);
 
 	if (!vm)
 		return NULL;
@@ -206,6 +218,14 @@ static struct vm *live_guest(u32 argc, char **argv)
 		return NULL;
 	}
 	return vm;
+}
+
+static struct vm *live_guest(u32 argc, char **argv)
+{
+	if (argc == 2)
+		return command_live_guest(argv[1]);
+	command_usage(command_find(argv[0]));
+	return NULL;
 }
 
 static void run_destroy(u32 argc, char **argv)

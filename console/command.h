@@ -29,7 +29,7 @@ struct command_group {
 	u32 count;
 };
 
-extern const struct command_group commands_host, commands_guest, commands_migrate, commands_key, commands_debug;
+extern const struct command_group commands_host, commands_guest, commands_memory, commands_migrate, commands_key, commands_debug;
 /* All groups, in the order of help; NULL past the last. */
 const struct command_group *command_group_get(u32 index);
 
@@ -40,6 +40,8 @@ const struct command *command_find(const char *name);
 void command_usage(const struct command *command);
 /* The guest that argv names, or NULL with a message printed. */
 struct vm *command_guest(const char *name);
+/* The same; it is not being moved, has not ended, and is no copy whose owner is unknown. */
+struct vm *command_live_guest(const char *name);
 /* Takes options ("--name", "-n") from argv; -1 (message printed) if one is unknown. Returns a bit mask by index. */
 int command_options(u32 *argc, char **argv, const char *const *names, u32 count);
 

@@ -23,7 +23,7 @@ static struct line line;
 static u64 log_cursor;
 
 static const struct command_group *const groups[] = {
-	&commands_guest, &commands_migrate, &commands_key, &commands_host, &commands_debug,
+	&commands_guest, &commands_memory, &commands_migrate, &commands_key, &commands_host, &commands_debug,
 };
 
 const struct host_config *console_config(void)

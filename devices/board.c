@@ -6,6 +6,7 @@
 #include "devices/board.h"
 
 #include "devices/pci.h"
+#include "devices/virtio_balloon.h"
 #include "devices/virtio_net.h"
 #include "devices/virtio_rng.h"
 #include "errors.h"
@@ -96,6 +97,8 @@ static int add_pci(struct vm *vm)
 		error = virtio_net_create(vm, i);
 	if (!error)
 		error = virtio_rng_create(vm);
+	if (!error)
+		error = virtio_balloon_create(vm);
 	return error;
 }
 

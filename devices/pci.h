@@ -15,7 +15,7 @@
 
 #define PCI_SLOTS_MAX 16
 #define PCI_BARS 2
-#define PCI_MSIX_MAX 4 /* vectors of one function */
+#define PCI_MSIX_MAX 6 /* vectors of one function */
 
 struct pci_function;
 

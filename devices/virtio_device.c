@@ -151,6 +151,8 @@ static void registers_access(void *ctx, u64 offset, unsigned int size, bool writ
 	case AREA_DEVICE:
 		if (!write)
 			*value = config_read(virtio, at, size);
+		else if (virtio->ops->config_write)
+			virtio->ops->config_write(virtio, at, size, *value);
 		break;
 	case AREA_NOTIFY:
 		if (write)

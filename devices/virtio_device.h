@@ -13,7 +13,7 @@
 #include "virtio.h"
 #include "vmm/device.h"
 
-#define VIRTIO_QUEUES_MAX 3
+#define VIRTIO_QUEUES_MAX 5
 #define VIRTIO_CONFIG_BYTES 32
 #define VIRTIO_NAME_BYTES 16
 
@@ -28,6 +28,8 @@ struct virtio_device_ops {
 	void (*reset)(struct virtio_device *virtio);
 	/* The driver has set DRIVER_OK. May be NULL. */
 	void (*started)(struct virtio_device *virtio);
+	/* The driver writes to the device's own configuration. NULL: it is read-only. */
+	void (*config_write)(struct virtio_device *virtio, u32 offset, u32 size, u64 value);
 };
 
 struct virtio_device {
@@ -36,7 +38,7 @@ struct virtio_device {
 	const struct virtio_device_ops *ops;
 	char name[VIRTIO_NAME_BYTES];    /* for messages: "net0" */
 	u64 offered;                     /* features; fixed */
-	u8 config[VIRTIO_CONFIG_BYTES];  /* device-specific configuration, read-only for the driver */
+	u8 config[VIRTIO_CONFIG_BYTES];  /* device-specific configuration */
 	u32 config_bytes;
 	u8 window;                       /* offset of the PCI configuration access capability (4.1.4.9) */
 	u32 faults;                      /* times that the driver broke it */

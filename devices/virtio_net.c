@@ -189,7 +189,7 @@ static void net_fini(struct device *dev)
 static const struct device_ops net_ops = {
 	.name = "virtio-net",
 	.type = DEVICE_VIRTIO_NET,
-	.version = 1,
+	.version = 2,
 	.state_bytes = sizeof(struct virtio_net_state),
 	.pause = net_pause,
 	.resume = net_resume,

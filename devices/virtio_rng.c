@@ -137,7 +137,7 @@ static void rng_fini(struct device *dev)
 static const struct device_ops rng_ops = {
 	.name = "virtio-rng",
 	.type = DEVICE_VIRTIO_RNG,
-	.version = 1,
+	.version = 2,
 	.state_bytes = sizeof(struct virtio_device_state),
 	.pause = rng_pause,
 	.resume = rng_resume,

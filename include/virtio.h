@@ -11,7 +11,7 @@
 /* PCI (4.1.2) */
 #define VIRTIO_VENDOR 0x1af4
 #define VIRTIO_DEVICE_BASE 0x1040 /* + the device's number (5) */
-enum virtio_id { VIRTIO_ID_NET = 1, VIRTIO_ID_RNG = 4 };
+enum virtio_id { VIRTIO_ID_NET = 1, VIRTIO_ID_RNG = 4, VIRTIO_ID_BALLOON = 5 };
 
 /* Device status (2.1) */
 enum virtio_status {
@@ -121,5 +121,21 @@ struct virtio_net_header {
 static_assert(sizeof(struct virtio_net_header) == 12, "virtio 1.2 5.1.6");
 enum virtio_net_header_flags { HEADER_NEEDS_CSUM = 1, HEADER_DATA_VALID = 2 };
 enum virtio_net_gso { GSO_NONE = 0, GSO_TCPV4 = 1 };
+
+/* Balloons: features (5.5.3), configuration (5.5.4), page numbers, statistics (5.5.6.3) */
+#define BALLOON_F_MUST_TELL_HOST BIT(0)
+#define BALLOON_F_STATS_VQ BIT(1)
+#define BALLOON_F_DEFLATE_ON_OOM BIT(2)
+#define BALLOON_F_PAGE_REPORTING BIT(5)
+enum virtio_balloon_config { BALLOON_CONFIG_NUM_PAGES = 0, BALLOON_CONFIG_ACTUAL = 4, BALLOON_CONFIG_BYTES = 8 };
+#define BALLOON_PAGE_SHIFT 12
+#define BALLOON_STAT_BYTES 10 /* tag (2), value (8), packed */
+enum virtio_balloon_stat {
+	BALLOON_STAT_MAJOR_FAULTS = 2,
+	BALLOON_STAT_FREE = 4,
+	BALLOON_STAT_TOTAL = 5,
+	BALLOON_STAT_AVAILABLE = 6,
+	BALLOON_STAT_CACHES = 7,
+};
 
 #endif

@@ -37,7 +37,7 @@ u32 state_bytes_max(const struct vm *vm)
 
 	bytes += vm->vcpu_count * vcpu_record_bytes_max();
 	for (const struct device *dev = vm->devices; dev; dev = dev->next)
-		bytes += record_bytes(sizeof(struct wire_device) + dev->ops->state_bytes);
+		bytes += record_bytes(sizeof(struct wire_device) + device_state_bytes(dev));
 	bytes += record_bytes(sizeof(struct wire_console) + VM_CONSOLE_BYTES + VM_INPUT_BYTES);
 	return bytes;
 }
@@ -83,7 +83,7 @@ static size_t save_vcpu(struct stream *s, const struct vcpu *vcpu, u8 *record)
 static struct wire_device describe(const struct device *dev)
 {
 	return (struct wire_device){ .type = dev->ops->type, .instance = dev->instance,
-				     .version = dev->ops->version, .state_bytes = dev->ops->state_bytes };
+				     .version = dev->ops->version, .state_bytes = device_state_bytes(dev) };
 }
 
 static size_t save_device(struct stream *s, struct device *dev, u8 *record)
@@ -91,9 +91,9 @@ static size_t save_device(struct stream *s, struct device *dev, u8 *record)
 	struct wire_device *head = (struct wire_device *)(record + HEADER);
 
 	*head = describe(dev);
-	memset(head + 1, 0, dev->ops->state_bytes);
+	memset(head + 1, 0, device_state_bytes(dev));
 	device_save(dev, head + 1);
-	return record_seal(s, record, RECORD_DEVICE, (u32)sizeof(*head) + dev->ops->state_bytes);
+	return record_seal(s, record, RECORD_DEVICE, (u32)sizeof(*head) + device_state_bytes(dev));
 }
 
 static size_t save_console(struct stream *s, const struct vm *vm, u8 *record)
@@ -139,6 +139,7 @@ const char *state_device_name(u16 type)
 		{ DEVICE_ACPI_PM, "ACPI PM" },  { DEVICE_PCI_HOST, "PCI host" }, { DEVICE_PVCLOCK, "pvclock" },
 		{ DEVICE_VIRTIO_NET, "virtio-net" }, { DEVICE_VIRTIO_RNG, "virtio-rng" },
 		{ DEVICE_TEST_PORTS, "test ports" },
+		{ DEVICE_VIRTIO_BALLOON, "virtio-balloon" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
@@ -174,7 +175,7 @@ int state_devices_check(struct vm *vm, const struct wire_device *list, u32 count
 		if (!dev)
 			return say(-E_REFUSED, why, why_bytes, "%s has no %s (type %u, instance %u), which %s has",
 				   host, state_device_name(w->type), w->type, w->instance, vm->config.name);
-		if (dev->ops->version != w->version || dev->ops->state_bytes != w->state_bytes)
+		if (dev->ops->version != w->version || device_state_bytes(dev) != w->state_bytes)
 			return say(-E_REFUSED, why, why_bytes,
 				   "%s has %s version %u, and %s has version %u: update the older host",
 				   host, dev->ops->name, dev->ops->version, vm->config.name, w->version);

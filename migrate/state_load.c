@@ -108,7 +108,7 @@ static int check_device(const struct wire_device *head, u32 bytes, struct vm *vm
 	if (!dev)
 		return say(-E_PROTO, why, why_bytes, "a DEVICE record for %s %u, which was not announced",
 			     state_device_name(head->type), head->instance);
-	if (head->version != dev->ops->version || head->state_bytes != dev->ops->state_bytes ||
+	if (head->version != dev->ops->version || head->state_bytes != device_state_bytes(dev) ||
 	    bytes != sizeof(*head) + head->state_bytes || head->reserved || head->reserved2)
 		return say(-E_PROTO, why, why_bytes,
 			   "the DEVICE record of %s %u has another version or length than announced",

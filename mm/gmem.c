@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest's memory and the door for host accesses to it. Any CPU; the dirty log is in gmem_log.c.
- * The chunk array never changes while the guest is there, so reading it needs no lock.
+ * A guest's memory and the door for host accesses to it. Any CPU; the dirty log is in gmem_log.c, what
+ * is given back to the host and comes again in gmem_give.c.
+ *
+ * The chunk array is read without a lock: an entry is one word, and a chunk that has gone from it stays
+ * what it was until gmem_reap(), before which everybody who may have read it has let go of it.
  */
 #include "mm/gmem.h"
 
@@ -12,7 +15,8 @@
 #include "lib/string.h"
 #include "mm/pages.h"
 
-#define CHUNK_PAGES (LARGE_SIZE / PAGE_SIZE)
+/* What memory that was given back looks like. */
+static const u8 zero_page[PAGE_SIZE] aligned(8);
 
 gpa_t gmem_page_gpa(const struct gmem *gm, u64 page)
 {
@@ -37,19 +41,43 @@ int gmem_page_of(const struct gmem *gm, gpa_t gpa, u64 *page)
 	return 0;
 }
 
-/* Of gpa, which is RAM; good up to the end of its chunk. */
-static void *pointer(const struct gmem *gm, gpa_t gpa)
+static u64 linear_of(gpa_t gpa)
 {
-	u64 linear = gpa < GMEM_LOW_END ? gpa : gpa - GMEM_HIGH_START + GMEM_LOW_END;
-
-	return (u8 *)page_ptr(gm->chunks[linear / LARGE_SIZE]) + linear % LARGE_SIZE;
+	return gpa < GMEM_LOW_END ? gpa : gpa - GMEM_HIGH_START + GMEM_LOW_END;
 }
 
-static hpa_t *chunks_alloc(u64 count)
+/* Of gpa, which is RAM; good up to the end of its chunk. NULL: given back. */
+static void *pointer(const struct gmem *gm, gpa_t gpa)
 {
-	hpa_t block = pages_alloc(pages_order(count * sizeof(hpa_t)));
+	u64 linear = linear_of(gpa);
+	hpa_t chunk = READ_ONCE(gm->chunks[linear / LARGE_SIZE]);
 
-	return block == HPA_NONE ? NULL : page_ptr(block);
+	return unlikely(chunk == HPA_NONE) ? NULL : (u8 *)page_ptr(chunk) + linear % LARGE_SIZE;
+}
+
+/* The same for a store. NULL: given back, and there is no room for it. */
+static void *pointer_to_write(struct gmem *gm, gpa_t gpa)
+{
+	void *at;
+
+	while (unlikely(!(at = pointer(gm, gpa))))
+		if (gmem_fill(gm, linear_of(gpa) / PAGE_SIZE))
+			return NULL;
+	return at;
+}
+
+/* Both arrays, in one block. */
+static int must_check chunks_alloc(struct gmem *gm, u64 count)
+{
+	hpa_t block = pages_alloc(pages_order(2 * count * sizeof(hpa_t)));
+
+	if (block == HPA_NONE)
+		return trace_error(-E_NOMEM);
+	gm->chunks = page_ptr(block);
+	gm->leaving = gm->chunks + count;
+	for (u64 i = 0; i < count; i++)
+		gm->leaving[i] = HPA_NONE;
+	return 0;
 }
 
 static int must_check chunk_add(struct gmem *gm, u64 index, bool zeroed)
@@ -61,7 +89,7 @@ static int must_check chunk_add(struct gmem *gm, u64 index, bool zeroed)
 		return trace_error(-E_NOMEM);
 	gm->chunks[index] = chunk;
 	gm->chunk_count = index + 1;
-	error = npt_map(&gm->npt, gmem_page_gpa(gm, index * CHUNK_PAGES), chunk, LARGE_SIZE, NPT_RWX);
+	error = npt_map(&gm->npt, gmem_page_gpa(gm, index * GMEM_CHUNK_PAGES), chunk, LARGE_SIZE, NPT_RWX);
 	return error;
 }
 
@@ -77,8 +105,7 @@ static int build(struct gmem *gm, u64 bytes, const struct npt_format *format, bo
 	error = npt_init(&gm->npt, format);
 	if (error)
 		return error;
-	gm->chunks = chunks_alloc(bytes / LARGE_SIZE);
-	error = gm->chunks ? 0 : trace_error(-E_NOMEM);
+	error = chunks_alloc(gm, bytes / LARGE_SIZE);
 	for (u64 i = 0; !error && i < bytes / LARGE_SIZE; i++)
 		error = chunk_add(gm, i, zeroed);
 	if (error)
@@ -99,13 +126,27 @@ int gmem_init_raw(struct gmem *gm, u64 bytes, const struct npt_format *format)
 void gmem_fini(struct gmem *gm)
 {
 	npt_fini(&gm->npt);
-	for (u64 i = 0; i < gm->chunk_count; i++)
-		pages_free(gm->chunks[i], PAGES_ORDER_LARGE);
 	if (gm->chunks)
-		pages_free(page_hpa(gm->chunks), pages_order(gm->pages / CHUNK_PAGES * sizeof(hpa_t)));
+		gmem_reap(gm);
+	for (u64 i = 0; i < gm->chunk_count; i++)
+		if (gm->chunks[i] != HPA_NONE)
+			pages_free(gm->chunks[i], PAGES_ORDER_LARGE);
+	if (gm->chunks)
+		pages_free(page_hpa(gm->chunks), pages_order(2 * (gm->pages / GMEM_CHUNK_PAGES) * sizeof(hpa_t)));
 	if (gm->host_dirty)
 		pages_free(page_hpa(gm->host_dirty), pages_order(BITMAP_WORDS(gm->pages) * sizeof(u64)));
 	*gm = (struct gmem){ .pages = 0 };
+}
+
+/* Within a chunk. */
+static void copy_out(const struct gmem *gm, gpa_t gpa, void *dst, u64 bytes)
+{
+	const void *from = pointer(gm, gpa);
+
+	if (likely(from))
+		memcpy(dst, from, bytes);
+	else
+		memset(dst, 0, bytes);
 }
 
 int gmem_read(const struct gmem *gm, gpa_t gpa, void *dst, u64 bytes)
@@ -117,13 +158,13 @@ int gmem_read(const struct gmem *gm, gpa_t gpa, void *dst, u64 bytes)
 	if (!is_ram(gm, gpa, bytes))
 		return -E_RANGE;
 	if (likely(bytes <= LARGE_SIZE - gpa % LARGE_SIZE)) {
-		memcpy(to, pointer(gm, gpa), bytes);
+		copy_out(gm, gpa, to, bytes);
 		return 0;
 	}
 	while (bytes) {
 		u64 step = MIN(bytes, LARGE_SIZE - gpa % LARGE_SIZE);
 
-		memcpy(to, pointer(gm, gpa), step);
+		copy_out(gm, gpa, to, step);
 		to += step;
 		gpa += step;
 		bytes -= step;
@@ -161,8 +202,11 @@ int gmem_write(struct gmem *gm, gpa_t gpa, const void *src, u64 bytes)
 		return -E_RANGE;
 	while (left) {
 		u64 step = MIN(left, LARGE_SIZE - at % LARGE_SIZE);
+		void *to = pointer_to_write(gm, at);
 
-		memcpy(pointer(gm, at), from, step);
+		if (!to)
+			return -E_NOMEM;
+		memcpy(to, from, step);
 		from += step;
 		at += step;
 		left -= step;
@@ -182,8 +226,10 @@ int gmem_zero(struct gmem *gm, gpa_t gpa, u64 bytes)
 		return -E_RANGE;
 	while (left) {
 		u64 step = MIN(left, LARGE_SIZE - at % LARGE_SIZE);
+		void *to = pointer(gm, at);
 
-		memset(pointer(gm, at), 0, step);
+		if (to)
+			memset(to, 0, step);
 		at += step;
 		left -= step;
 	}
@@ -193,63 +239,85 @@ int gmem_zero(struct gmem *gm, gpa_t gpa, u64 bytes)
 
 int gmem_read_u16(const struct gmem *gm, gpa_t gpa, u16 *value)
 {
+	const u16 *from;
+
 	if (!IS_ALIGNED(gpa, sizeof(u16)))
 		return -E_INVAL;
 	if (!is_ram(gm, gpa, sizeof(u16)))
 		return -E_RANGE;
-	*value = READ_ONCE(*(u16 *)pointer(gm, gpa));
+	from = pointer(gm, gpa);
+	*value = from ? READ_ONCE(*from) : 0;
 	return 0;
 }
 
 int gmem_read_u32(const struct gmem *gm, gpa_t gpa, u32 *value)
 {
+	const u32 *from;
+
 	if (!IS_ALIGNED(gpa, sizeof(u32)))
 		return -E_INVAL;
 	if (!is_ram(gm, gpa, sizeof(u32)))
 		return -E_RANGE;
-	*value = READ_ONCE(*(u32 *)pointer(gm, gpa));
+	from = pointer(gm, gpa);
+	*value = from ? READ_ONCE(*from) : 0;
 	return 0;
 }
 
 int gmem_read_u64(const struct gmem *gm, gpa_t gpa, u64 *value)
 {
+	const u64 *from;
+
 	if (!IS_ALIGNED(gpa, sizeof(u64)))
 		return -E_INVAL;
 	if (!is_ram(gm, gpa, sizeof(u64)))
 		return -E_RANGE;
-	*value = READ_ONCE(*(u64 *)pointer(gm, gpa));
+	from = pointer(gm, gpa);
+	*value = from ? READ_ONCE(*from) : 0;
 	return 0;
 }
 
 int gmem_write_u16(struct gmem *gm, gpa_t gpa, u16 value)
 {
+	u16 *to;
+
 	if (!IS_ALIGNED(gpa, sizeof(u16)))
 		return -E_INVAL;
 	if (!is_ram(gm, gpa, sizeof(u16)))
 		return -E_RANGE;
-	WRITE_ONCE(*(u16 *)pointer(gm, gpa), value);
+	to = pointer_to_write(gm, gpa);
+	if (!to)
+		return -E_NOMEM;
+	WRITE_ONCE(*to, value);
 	mark_dirty(gm, gpa, sizeof(u16));
 	return 0;
 }
 
 void gmem_or_u8(struct gmem *gm, gpa_t gpa, u8 bits)
 {
-	if (!is_ram(gm, gpa, 1))
+	u8 *at = is_ram(gm, gpa, 1) ? pointer(gm, gpa) : NULL;
+
+	/* What was given back has no entries that could be used. */
+	if (!at)
 		return;
-	atomic_or((u8 *)pointer(gm, gpa), bits);
+	atomic_or(at, bits);
 	mark_dirty(gm, gpa, 1);
 }
 
 const void *gmem_page(const struct gmem *gm, u64 page)
 {
+	const void *at;
+
 	assert(page < gm->pages);
-	return (const u8 *)page_ptr(gm->chunks[page / CHUNK_PAGES]) + page % CHUNK_PAGES * PAGE_SIZE;
+	at = pointer(gm, gmem_page_gpa(gm, page));
+	return at ? at : zero_page;
 }
 
 bool gmem_page_is_zero(const struct gmem *gm, u64 page)
 {
 	const u64 *words = gmem_page(gm, page);
 
+	if (words == (const u64 *)zero_page)
+		return true;
 	for (u32 i = 0; i < PAGE_SIZE / sizeof(u64); i += 8) {
 		u64 any = words[i] | words[i + 1] | words[i + 2] | words[i + 3] | words[i + 4] | words[i + 5] |
 			  words[i + 6] | words[i + 7];

@@ -4,23 +4,34 @@
  * dirty log. RAM is at 0 .. min(bytes, 3 GiB) and the rest from 4 GiB up; pages are numbered
  * 0 .. pages - 1 without the hole ("page" below, as in the migration stream).
  *
- * Any CPU may read and write; logging is started, collected and stopped by the service CPU.
+ * A chunk can be given back to the host (gmem_give_back: the balloon). It reads as zeros then, and is
+ * there again, zeroed, at the first write: gmem_fill.
+ *
+ * Any CPU may read, write and fill; logging is started, collected and stopped, and memory is given
+ * back, by the service CPU.
  */
 #ifndef MM_GMEM_H
 #define MM_GMEM_H
 
+#include "compiler.h"
 #include "mm/dirty.h"
 #include "mm/npt.h"
+#include "mm/pages.h"
 #include "types.h"
 
 #define GMEM_LOW_END GIB(3)
 #define GMEM_HIGH_START GIB(4)
+#define GMEM_CHUNK_PAGES (LARGE_SIZE / PAGE_SIZE)
 
 struct gmem {
 	u64 pages;
 	gpa_t low_end, high_end; /* of the RAM that begins at 0, and at 4 GiB */
-	hpa_t *chunks;     /* one per 2 MiB */
+	hpa_t *chunks;     /* one per 2 MiB; HPA_NONE: given back. Read without the lock */
+	hpa_t *leaving;    /* the same: given back, but a CPU may still be using it; until gmem_reap() */
 	u64 chunk_count;
+	struct spinlock lock; /* of what comes and goes, and against the log's start and end */
+	u64 given_back, leaving_count; /* chunks */
+	bool gave_back;       /* ever */
 	struct npt npt;
 	const struct dirty_method *dirty;
 	/* Bit per page, set by gmem_write and gmem_log_page while logging; from the first log on, to the end. */
@@ -37,7 +48,10 @@ int must_check gmem_init(struct gmem *gm, u64 bytes, const struct npt_format *fo
 int must_check gmem_init_raw(struct gmem *gm, u64 bytes, const struct npt_format *format);
 void gmem_fini(struct gmem *gm);
 
-/* Copies; the range may cross pages. -E_RANGE (nothing copied) unless all of it is RAM. */
+/*
+ * Copies; the range may cross pages. -E_RANGE (nothing copied) unless all of it is RAM. A write may
+ * find no room for what was given back: -E_NOMEM.
+ */
 int must_check gmem_read(const struct gmem *gm, gpa_t gpa, void *dst, u64 bytes);
 int must_check gmem_write(struct gmem *gm, gpa_t gpa, const void *src, u64 bytes);
 int must_check gmem_zero(struct gmem *gm, gpa_t gpa, u64 bytes);
@@ -56,6 +70,20 @@ gpa_t gmem_page_gpa(const struct gmem *gm, u64 page);
 const void *gmem_page(const struct gmem *gm, u64 page);
 /* Is the page all zero? Stops at the first byte that is not. */
 bool gmem_page_is_zero(const struct gmem *gm, u64 page);
+
+/*
+ * Gives a chunk back to the host; what it held is lost. False: not while the dirty log is on (the sender
+ * of a migration reads pages from their place). Then flush the TLBs, wait until every vCPU has been out
+ * of its exit handlers, and gmem_reap(): see vm_reap_memory().
+ */
+bool gmem_give_back(struct gmem *gm, u64 chunk);
+void gmem_reap(struct gmem *gm);
+/* The page's chunk is there again, zeroed, if it was given back. -E_NOMEM. Any CPU. */
+int must_check gmem_fill(struct gmem *gm, u64 page);
+static inline bool gmem_is_given_back(const struct gmem *gm, u64 page)
+{
+	return READ_ONCE(gm->chunks[page / GMEM_CHUNK_PAGES]) == HPA_NONE;
+}
 
 /*
  * Splits large pages and starts the log. -E_NOMEM: nothing changed; -E_NOSYS: there is no way to find

@@ -49,17 +49,19 @@ int gmem_log_start(struct gmem *gm)
 			return trace_error(-E_NOMEM);
 		fresh = page_ptr(block);
 	}
+	/* Who fills a chunk sees either a log that is on, or leaves that it will split. */
+	spin_lock(&gm->lock);
 	error = npt_split(&gm->npt, 0, extent(gm));
-	if (error) {
+	if (!error) {
 		if (fresh)
-			pages_free(page_hpa(fresh), pages_order(bytes));
-		return error;
+			gm->host_dirty = fresh;
+		memset(gm->host_dirty, 0, bytes);
+		store_release(&gm->logging, true);
 	}
-	if (fresh)
-		gm->host_dirty = fresh;
-	memset(gm->host_dirty, 0, bytes);
-	store_release(&gm->logging, true);
-	return 0;
+	spin_unlock(&gm->lock);
+	if (error && fresh)
+		pages_free(page_hpa(fresh), pages_order(bytes));
+	return error;
 }
 
 void gmem_log_clear(struct gmem *gm)
@@ -148,6 +150,8 @@ u64 gmem_log_collect(struct gmem *gm, u64 *bitmap)
 
 void gmem_log_stop(struct gmem *gm)
 {
+	spin_lock(&gm->lock);
 	store_release(&gm->logging, false);
 	npt_merge(&gm->npt, 0, extent(gm));
+	spin_unlock(&gm->lock);
 }

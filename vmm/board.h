@@ -35,7 +35,7 @@ struct vm;
 #define BOARD_PCI_INTA_GSI 16      /* INTA..INTD: 16..19 */
 
 /* Describes the board to migration's pre-checks: changes when a guest could see a difference. */
-#define BOARD_VERSION 1
+#define BOARD_VERSION 2
 
 int must_check board_init(struct vm *vm);
 void board_fini(struct vm *vm);

@@ -17,6 +17,7 @@ void device_add(struct vm *vm, struct device *dev, const struct device_ops *ops,
 	dev->vm = vm;
 	dev->instance = instance;
 	dev->paused = false;
+	dev->more_state_bytes = 0;
 	dev->next = NULL;
 	while (*link)
 		link = &(*link)->next;
@@ -41,7 +42,7 @@ void device_save(struct device *dev, void *state)
 
 int device_check(struct device *dev, const void *state, u32 bytes)
 {
-	return bytes == dev->ops->state_bytes ? dev->ops->check(dev, state) : trace_error(-E_INVAL);
+	return bytes == device_state_bytes(dev) ? dev->ops->check(dev, state) : trace_error(-E_INVAL);
 }
 
 void device_load(struct device *dev, const void *state)

@@ -26,6 +26,7 @@ enum device_type {
 	DEVICE_TEST_PORTS = 10,
 	DEVICE_VIRTIO_NET = 16,
 	DEVICE_VIRTIO_RNG = 17,
+	DEVICE_VIRTIO_BALLOON = 21,
 };
 
 struct device_ops {
@@ -38,7 +39,7 @@ struct device_ops {
 	void (*pause)(struct device *dev);   /* from here no guest memory is touched */
 	void (*resume)(struct device *dev);  /* timers armed again, lines driven again */
 	void (*reset)(struct device *dev);   /* as at power-on (guest reboot) */
-	int (*check)(struct device *dev, const void *state); /* of state_bytes: can it be loaded? -E_INVAL */
+	int (*check)(struct device *dev, const void *state); /* of device_state_bytes(): can it be loaded? -E_INVAL */
 	/* NULL: the struct that DEVICE_STATE() names is copied. */
 	void (*save)(struct device *dev, void *state);
 	void (*load)(struct device *dev, const void *state);
@@ -59,8 +60,14 @@ struct device {
 	struct vm *vm;
 	u16 instance;
 	bool paused;
+	u32 more_state_bytes; /* besides ops->state_bytes, as its size wants it; set after device_add() */
 	struct device *next;
 };
+
+static inline u32 device_state_bytes(const struct device *dev)
+{
+	return dev->ops->state_bytes + dev->more_state_bytes;
+}
 
 /* Adds to vm's list, in the order of saving. */
 void device_add(struct vm *vm, struct device *dev, const struct device_ops *ops, u16 instance);

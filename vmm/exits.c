@@ -173,6 +173,22 @@ static noinline void exit_xsetbv(struct vcpu *vcpu, const struct vm_exit *exit)
 	finish_insn(vcpu, exit);
 }
 
+/* RAM that the guest gave back to the host comes again with its first touch, zeroed; what is no RAM is a device. */
+static noinline void exit_npt(struct vcpu *vcpu, const struct vm_exit *exit)
+{
+	struct gmem *gmem = &vcpu->vm->gmem;
+	u64 page;
+
+	if (likely(gmem_page_of(gmem, exit->npt.gpa, &page)) || likely(!READ_ONCE(gmem->gave_back))) {
+		emulate_npt(vcpu, exit);
+		return;
+	}
+	/* Or another vCPU was faster. The access is tried again. */
+	if (gmem_fill(gmem, page))
+		vm_fail(vcpu->vm, "it uses memory that it gave back (%#llx), and this host has none left",
+			(unsigned long long)exit->npt.gpa);
+}
+
 static noinline void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	finish_insn(vcpu, exit);
@@ -184,7 +200,7 @@ static noinline void exit_hlt(struct vcpu *vcpu, const struct vm_exit *exit)
 static noinline void exit_pause(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	finish_insn(vcpu, exit);
-	sched_yield(vcpu);
+	sched_give_way(vcpu);
 }
 
 static noinline void exit_hypercall(struct vcpu *vcpu, const struct vm_exit *exit)
@@ -236,7 +252,7 @@ void vcpu_handle_exit(struct vcpu *vcpu, struct vm_exit *exit)
 		finish_insn(vcpu, exit);
 		return;
 	case VM_EXIT_NPT:
-		emulate_npt(vcpu, exit);
+		exit_npt(vcpu, exit);
 		return;
 	case VM_EXIT_CR_WRITE:
 		exit_cr_write(vcpu, exit);

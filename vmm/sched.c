@@ -17,7 +17,7 @@
  * that: without work it idles until the nearest of these times; with work, it interrupts it then.
  *
  * A vCPU that spins (PAUSE) waits for another one, most likely of its own guest, that does not run: it makes
- * room (sched_yield) where the CPU tells. Where it does not, the slices of a guest whose other vCPUs wait
+ * room (sched_give_way) where the CPU tells. Where it does not, the slices of a guest whose other vCPUs wait
  * are short.
  */
 #include "vmm/sched.h"
@@ -496,7 +496,7 @@ void sched_wake(struct vcpu *vcpu)
 	spin_unlock(&lock);
 }
 
-void sched_yield(struct vcpu *vcpu)
+void sched_give_way(struct vcpu *vcpu)
 {
 	u32 cpu = cpu_self()->index;
 

@@ -20,7 +20,7 @@ void sched_remove(struct vcpu *vcpu);
 /* Runnable now (or again): queues it, and tells a CPU that is to run it. Any CPU. */
 void sched_wake(struct vcpu *vcpu);
 /* The running vCPU waits for somebody else (it spins): others first, of its own guest before all. Its CPU. */
-void sched_yield(struct vcpu *vcpu);
+void sched_give_way(struct vcpu *vcpu);
 /*
  * Each of its vCPUs gets at most percent of a CPU (1 .. 99; 0: no cap), from now on; a cap of its
  * configuration holds besides. Service CPU. A move that throttles its guest is the only one that calls it.

@@ -280,6 +280,7 @@ void vm_destroy(struct vm *vm)
 	vm_wait_stopped(vm);
 	vm_unlink(vm);
 	vm_free(vm);
+	vm_memory_came_free();
 }
 
 struct vm *vm_find(const char *name)

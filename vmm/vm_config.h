@@ -30,7 +30,8 @@ struct vif_config {
 struct vm_config {
 	char name[VM_NAME_BYTES];
 	u8 uuid[16];
-	u32 memory_mib;
+	u32 memory_mib;   /* its RAM: what it can have at most */
+	u32 balloon_mib;  /* of it is to be in the balloon, at the start or since mem-set */
 	u32 vcpus;
 	u32 weight;       /* its share against others'; 0: VM_WEIGHT_DEFAULT */
 	u32 cap;          /* per cent of a CPU for all of its vCPUs together; 0: no cap */

@@ -11,6 +11,10 @@ struct vm;
 void vm_wait_stopped(struct vm *vm);
 /* Wakes every vCPU that could run. */
 void vm_wake(struct vm *vm);
+/* What its devices have given back of its memory is the host's, once no vCPU can be using it any more. */
+void vm_reap_memory(struct vm *vm);
+/* Some guest's balloon may wait for memory. */
+void vm_memory_came_free(void);
 /* Power-on state again: memory, vCPUs, board, kernel. No vCPU runs. why: what is missing. */
 int must_check vm_reset(struct vm *vm, char *why, size_t why_bytes);
 

@@ -128,6 +128,34 @@ void vm_flush_tlbs(struct vm *vm)
 	}
 }
 
+/*
+ * The same, and every vCPU has been out of its exit handlers since, in which it may be using a pointer into
+ * guest memory: the requests are taken before an entry only. vm->lock is not held: they may wait for it.
+ */
+static void vm_wait_let_go(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		atomic_or(&vm->vcpus[i]->requests, VCPU_REQ_FLUSH);
+		if (READ_ONCE(vm->vcpus[i]->in_guest))
+			cpu_kick(vm->vcpus[i]->cpu);
+	}
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		struct vcpu *vcpu = vm->vcpus[i];
+
+		while (load_acquire(&vcpu->running) && READ_ONCE(vcpu->requests) & VCPU_REQ_FLUSH)
+			cpu_relax();
+	}
+}
+
+void vm_reap_memory(struct vm *vm)
+{
+	if (!vm->gmem.leaving_count)
+		return;
+	vm_wait_let_go(vm);
+	gmem_reap(&vm->gmem);
+	vm_memory_came_free();
+}
+
 int vm_dirty_start(struct vm *vm)
 {
 	int error = gmem_log_start(&vm->gmem);
@@ -161,4 +189,6 @@ void vm_dirty_stop(struct vm *vm)
 	gmem_log_stop(&vm->gmem);
 	vm_flush_tlbs(vm);
 	npt_reap(&vm->gmem.npt);
+	/* Its balloon gives back what it has got meanwhile. */
+	vm_doorbell(vm);
 }

@@ -187,6 +187,12 @@ static void vm_apply_policy(struct vm *vm)
 	}
 }
 
+void vm_memory_came_free(void)
+{
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm))
+		vm_doorbell(vm);
+}
+
 static bool vm_serve_devices(struct vm *vm)
 {
 	bool more = false;
@@ -198,6 +204,7 @@ static bool vm_serve_devices(struct vm *vm)
 		if (dev->ops->service && !dev->paused && dev->ops->service(dev))
 			more = true;
 	spin_unlock(&vm->lock);
+	vm_reap_memory(vm);
 	if (more)
 		WRITE_ONCE(vm->doorbell, 1);
 	return more;

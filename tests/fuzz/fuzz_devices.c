@@ -32,19 +32,19 @@ static void hostile_state(struct world *w)
 	while (dev->next && which--)
 		dev = dev->next;
 	devices_pause(&w->vm);
-	data = malloc(dev->ops->state_bytes);
+	data = malloc(device_state_bytes(dev));
 	device_save(dev, data);
-	assert_int_equal(device_check(dev, data, dev->ops->state_bytes), 0);
+	assert_int_equal(device_check(dev, data, device_state_bytes(dev)), 0);
 	while (changes--) {
-		u32 at = (u32)fuzz_take(input, 2) % dev->ops->state_bytes;
+		u32 at = (u32)fuzz_take(input, 2) % device_state_bytes(dev);
 
 		data[at] = (u8)fuzz_take(input, 1);
 	}
-	if (device_check(dev, data, dev->ops->state_bytes) == 0) {
+	if (device_check(dev, data, device_state_bytes(dev)) == 0) {
 		device_load(dev, data);
 		/* What was taken is as good as what was there before: it can move on. */
 		device_save(dev, data);
-		assert_int_equal(device_check(dev, data, dev->ops->state_bytes), 0);
+		assert_int_equal(device_check(dev, data, device_state_bytes(dev)), 0);
 		if (changed)
 			fuzz_reached();
 	}

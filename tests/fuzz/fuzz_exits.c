@@ -161,10 +161,10 @@ static void save(void)
 	if (msr_check(values, count, why, sizeof(why)))
 		fail_msg("an MSR of our own is refused: %s", why);
 	for (struct device *dev = vm->devices; dev; dev = dev->next) {
-		u8 *data = malloc(dev->ops->state_bytes);
+		u8 *data = malloc(device_state_bytes(dev));
 
 		device_save(dev, data);
-		assert_int_equal(device_check(dev, data, dev->ops->state_bytes), 0);
+		assert_int_equal(device_check(dev, data, device_state_bytes(dev)), 0);
 		free(data);
 	}
 	vm_unpause(vm, VM_PAUSE_MIGRATE);

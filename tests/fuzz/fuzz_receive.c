@@ -86,6 +86,17 @@ static void change(struct fuzz *in, u8 *record, u32 *bytes)
 	memcpy(record + at, data, MIN(n, *bytes - at));
 }
 
+/* As the source waits: until the peer has compared all digests and says so. */
+static void let_it_answer(void)
+{
+	for (u32 i = 0; i < 100 && pipe_end->ops->status(pipe_end) == 0; i++) {
+		const void *answer;
+
+		bed_step();
+		pipe_end->ops->consume(pipe_end, pipe_end->ops->peek(pipe_end, &answer));
+	}
+}
+
 static void send_record(struct fuzz *in, u32 r, u8 changes)
 {
 	u32 bytes = records[r].bytes;
@@ -100,6 +111,8 @@ static void send_record(struct fuzz *in, u32 r, u8 changes)
 	if (changes < 0xf0)
 		seal(copy, bytes);
 	put(copy, bytes);
+	if (records[r].type == RECORD_END)
+		let_it_answer();
 }
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A guest with a network card and a source of entropy that does what it likes with them: registers, PCI
+ * A guest with a network card, a source of entropy and a balloon that does what it likes with them: registers, PCI
  * configuration, rings and buffers in its memory, which also change between two fetches of ours (every read of
  * guest memory by a device may be followed by a store of the guest, from the input); frames that come for it;
  * and states from a hostile peer.
@@ -9,19 +9,24 @@
 
 #include "virtio_bed.h"
 
+#include "devices/virtio_balloon.h"
 #include "devices/virtio_net.h"
 #include "devices/virtio_net_private.h"
 #include "devices/virtio_rng.h"
+#include "vmm/balloon.h"
 
 #define NET_SLOT 1
 #define RNG_SLOT 2
+#define BALLOON_SLOT 3
+#define DRIVERS 3
 #define SIZE 8
 #define AREA 0x200000u /* of guest memory that matters: rings and buffers */
 
 static struct net_port *port;
 static struct fuzz *input;
 static struct vm *vm;
-static struct driver driver[2];
+static struct driver driver[DRIVERS];
+static const u32 queues[DRIVERS] = { 3, 1, 5 };
 static u32 sent;
 
 /* --- a switch --------------------------------------------------------------------------------- */
@@ -131,7 +136,7 @@ static void access(struct fuzz *in, struct driver *d)
 
 static void offer(struct fuzz *in, struct driver *d)
 {
-	u32 queue = (u32)fuzz_take(in, 1) % (d == &driver[0] ? 3 : 1);
+	u32 queue = (u32)fuzz_take(in, 1) % queues[d - driver];
 	u32 count = 1 + (u32)fuzz_take(in, 1) % 4;
 
 	if (!d->ring[queue].size)
@@ -161,7 +166,7 @@ static void start_driver(struct fuzz *in, struct driver *d)
 	mmio_write(d, d->common + 12, 4, features >> 32);
 	driver_set_status(d, VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_FEATURES_OK);
 	mmio_write(d, d->common + 0x10, 2, 0);
-	for (u32 i = 0; i < (d == &driver[0] ? 3 : 1); i++)
+	for (u32 i = 0; i < queues[d - driver]; i++)
 		driver_queue(d, i, SIZE);
 	driver_set_status(d, VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_FEATURES_OK | VIRTIO_DRIVER_OK);
 	if (find_capability(vm, d->slot, 0x11, 0))
@@ -170,7 +175,7 @@ static void start_driver(struct fuzz *in, struct driver *d)
 
 static void hostile_state(struct fuzz *in)
 {
-	u32 which = (u32)fuzz_take(in, 1) % 4;
+	u32 which = (u32)fuzz_take(in, 1) % 5;
 	u32 changes = (u32)fuzz_take(in, 1) % 8;
 	struct device *dev = vm->devices;
 	u8 *state;
@@ -178,18 +183,18 @@ static void hostile_state(struct fuzz *in)
 	while (dev->next && which--)
 		dev = dev->next;
 	bed_pause(vm);
-	state = malloc(dev->ops->state_bytes);
+	state = malloc(device_state_bytes(dev));
 	device_save(dev, state);
-	assert_int_equal(device_check(dev, state, dev->ops->state_bytes), 0);
+	assert_int_equal(device_check(dev, state, device_state_bytes(dev)), 0);
 	while (changes--) {
-		u32 at = (u32)fuzz_take(in, 2) % dev->ops->state_bytes;
+		u32 at = (u32)fuzz_take(in, 2) % device_state_bytes(dev);
 
 		state[at] = (u8)fuzz_take(in, 1);
 	}
-	if (device_check(dev, state, dev->ops->state_bytes) == 0) {
+	if (device_check(dev, state, device_state_bytes(dev)) == 0) {
 		device_load(dev, state);
 		device_save(dev, state);
-		assert_int_equal(device_check(dev, state, dev->ops->state_bytes), 0);
+		assert_int_equal(device_check(dev, state, device_state_bytes(dev)), 0);
 	}
 	free(state);
 	bed_resume(vm);
@@ -217,13 +222,6 @@ static void frame_comes(struct fuzz *in)
 	free(data);
 }
 
-/* --- */
-
-void fuzz_start(void)
-{
-	fake_pages_set_lazy();
-}
-
 static void service(void)
 {
 	for (u32 turn = 0; turn < 50 && vm->doorbell; turn++) {
@@ -236,10 +234,79 @@ static void service(void)
 	}
 }
 
+/* What the console asks for, and what comes between: moves that log, memory that others have. */
+static void balloon_step(struct fuzz *in)
+{
+	struct gmem *gmem = &vm->gmem;
+	struct balloon_info info;
+	u8 what = (u8)fuzz_take(in, 1);
+
+	switch (what % 6) {
+	case 0:
+		vm->config.balloon_mib = what % (BED_MEMORY / MIB(1));
+		balloon_changed(vm);
+		break;
+	case 1:
+		balloon_ask(vm);
+		break;
+	case 2:
+		if (gmem->logging)
+			gmem_log_stop(gmem);
+		else if (gmem_log_start(gmem) == 0)
+			gmem_log_clear(gmem);
+		npt_reap(&gmem->npt);
+		vm_doorbell(vm);
+		break;
+	case 3:
+		fake_pages_fail_after(0);
+		vm_doorbell(vm);
+		service();
+		fake_pages_fail_after(~0ull);
+		vm_doorbell(vm);
+		break;
+	case 4:
+		gmem_reap(gmem);
+		break;
+	default:
+		(void)gmem_fill(gmem, fuzz_take(in, 2) % gmem->pages);
+		break;
+	}
+	balloon_info(vm, &info);
+	assert_true(info.given_back_bytes <= BED_MEMORY);
+}
+
+/* Whole runs of pages, as a driver gives them: chunk by chunk. */
+static void offer_pages(struct fuzz *in)
+{
+	struct driver *d = &driver[2];
+	u32 queue = (u32)fuzz_take(in, 1) % 2;
+	u32 first = (u32)fuzz_take(in, 2) % (BED_MEMORY / PAGE_SIZE);
+	u32 count = 1 + (u32)fuzz_take(in, 2) % 600;
+
+	if (!d->ring[queue].size)
+		return;
+	for (u32 i = 0; i < count; i++) {
+		u32 number = first + i;
+
+		if (gmem_write(&vm->gmem, 0x180000 + 4 * i, &number, sizeof(number)))
+			return;
+	}
+	ring_descriptor(d, queue, 0, 0x180000, 4 * count, 0, 0);
+	ring_offer(d, queue, 0);
+	ring_kick(d, queue);
+}
+
+/* --- */
+
+void fuzz_start(void)
+{
+	fake_pages_set_lazy();
+}
+
 static void step(struct fuzz *in)
 {
 	u8 what = (u8)fuzz_take(in, 1);
-	struct driver *d = &driver[what & 1];
+	struct driver *d = &driver[what & 4 ? 2 : what & 1];
 
 	racing = what & 2;
 	switch (what >> 4) {
@@ -255,12 +322,16 @@ static void step(struct fuzz *in)
 		guest_stores(in);
 		break;
 	case 5:
-	case 6:
 		frame_comes(in);
 		break;
+	case 6:
+		balloon_step(in);
+		break;
 	case 7:
-		if (d->ring[0].size)
-			ring_kick(d, (u32)fuzz_take(in, 1) % 4);
+		if (what & 1)
+			offer_pages(in);
+		else if (d->ring[0].size)
+			ring_kick(d, (u32)fuzz_take(in, 1) % 6);
 		break;
 	case 8:
 	case 9:
@@ -295,9 +366,12 @@ void fuzz_one(struct fuzz *in)
 	for (u32 i = 0; i < 4; i++)
 		guest_write(vm, BUFFER_BASE + i * 0x1000 + 6, own, 6);
 	assert_int_equal(virtio_net_create(vm, 0), 0);
+	vm->config.memory_mib = BED_MEMORY / MIB(1);
 	assert_int_equal(virtio_rng_create(vm), 0);
+	assert_int_equal(virtio_balloon_create(vm), 0);
 	driver_find(&driver[0], vm, NET_SLOT);
 	driver_find(&driver[1], vm, RNG_SLOT);
+	driver_find(&driver[2], vm, BALLOON_SLOT);
 	for (u32 i = 0; i < 100 && in->left; i++)
 		step(in);
 	if (sent)

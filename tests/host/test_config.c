@@ -234,6 +234,38 @@ static void test_guest_missing_keys(void **state)
 	assert_non_null(strstr(seen.text, "there is no memory"));
 }
 
+/* All that it can have, and what it begins with; the peer of a move reads the same. */
+static void test_guest_maxmem(void **state)
+{
+	static const char *const bad[][2] = {
+		{ "name = 'web'\nkernel = 'k'\nmemory = 256\nmaxmem = 128\n", "maxmem = 128 is less than memory = 256" },
+		{ "maxmem = 257\n", "maxmem = 257: an even number" },
+		{ "maxmem = 0\n", "maxmem = 0: MiB, 16 at least" },
+		{ "maxmem = 1048578\n", "maxmem = 1048578" },
+		{ "name = 'web'\nkernel = 'k'\nmaxmem = 128\n", "there is no memory" },
+	};
+	struct vm_config a, b;
+	char text[4096];
+
+	(void)state;
+	assert_int_equal(parse_guest(&a, "maxmem = 512\nmemory = 256\nname = 'web'\nkernel = 'k'\n"), 0);
+	assert_int_equal(a.memory_mib, 512);
+	assert_int_equal(a.balloon_mib, 256);
+	assert_int_equal(seen.count, 0);
+	vm_config_complete(&a);
+	assert_int_equal(vm_config_format(&a, text, sizeof(text)), 0);
+	assert_int_equal(parse_guest(&b, text), 0);
+	assert_memory_equal(&a, &b, sizeof(a));
+	assert_int_equal(parse_guest(&a, "maxmem = 256\nmemory = 256\nname = 'web'\nkernel = 'k'\n"), 0);
+	assert_int_equal(a.memory_mib, 256);
+	assert_int_equal(a.balloon_mib, 0);
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_true(parse_guest(&a, bad[i][0]) < 0);
+		if (!strstr(seen.text, bad[i][1]))
+			fail_msg("%s: no message with '%s' in\n%s", bad[i][0], bad[i][1], seen.text);
+	}
+}
+
 static void test_host(void **state)
 {
 	static const char text[] = "\xef\xbb\xbfname = 'alpha'; mtu = 9000\r\n"
@@ -369,6 +401,7 @@ int main(void)
 		cmocka_unit_test(test_guest_vifs),
 		cmocka_unit_test(test_guest_cpus),
 		cmocka_unit_test(test_guest_missing_keys),
+		cmocka_unit_test(test_guest_maxmem),
 		cmocka_unit_test(test_host),
 		cmocka_unit_test(test_host_wrong_lines),
 		cmocka_unit_test(test_garbage),

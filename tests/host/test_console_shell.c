@@ -188,6 +188,45 @@ static void test_last_words(unused void **state)
 	assert_non_null(strstr(shown, "(the guest is not here any more)"));
 }
 
+/* --- its memory ------------------------------------------------------------------------------- */
+
+static void test_memory(unused void **state)
+{
+	struct vm *vm = bed_create();
+	u64 total;
+
+	expect("mem-set", "usage: mem-set GUEST MB");
+	expect("mem-set web", "usage: mem-set GUEST MB");
+	expect("mem-set nobody 8", "there is no guest 'nobody'");
+	expect("mem-set web 18", "web can have 16 to 16 MiB");
+	vm->config.memory_mib = 64;
+	expect("mem-set web 14", "web can have 16 to 64 MiB");
+	expect("mem-set web much", "web can have 16 to 64 MiB");
+	expect("mem-set web -1", "web can have 16 to 64 MiB");
+	expect("mem-set web 31", "web is to do with 32 MiB; it has no driver");
+	assert_int_equal(vm->config.balloon_mib, 32);
+	expect("mem-stat web", "web: 32 of 64 MiB; in the balloon 0 bytes, of these 0 bytes are this host's again");
+	assert_non_null(strstr(shown, "the guest has no driver for its balloon"));
+	/* More again only if there is room for what was given back. */
+	assert_true(gmem_give_back(&vm->gmem, 4));
+	vm_doorbell(vm);
+	vm_service();
+	total = pages_total_count();
+	fake_pages_set_total(fake_pages_used() + 256);
+	expect("mem-set web 34", "no room: web needs 2 MiB more of this host's memory, 1 MiB are free");
+	assert_int_equal(vm->config.balloon_mib, 32);
+	fake_pages_set_total(total);
+	expect("mem-set web 64", "web is to do with 64 MiB");
+	assert_int_equal(vm->config.balloon_mib, 0);
+	vm->config.memory_mib = BED_MIB;
+	/* A guest on its way has what it had. */
+	assert_int_equal(fault_set("send.rounds", FAULT_FOREVER), 0);
+	bed_start(vm, true);
+	bed_run(20);
+	expect("mem-set web 16", "web is being moved");
+	assert_int_equal(migrate_cancel(), 0);
+}
+
 /* --- a guest that moves ----------------------------------------------------------------------- */
 
 static void test_moving(unused void **state)
@@ -317,7 +356,7 @@ static void test_owner_unknown(unused void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_create), TEST(test_create_paused), TEST(test_ended), TEST(test_last_words), TEST(test_moving),
+		TEST(test_create), TEST(test_create_paused), TEST(test_ended), TEST(test_last_words), TEST(test_memory), TEST(test_moving),
 		TEST(test_warned_on_arrival), TEST(test_progress_line), TEST(test_top), TEST(test_owner_unknown),
 	};
 

@@ -111,7 +111,7 @@ static void test_states(void **state)
 		}
 		devices_pause(&w->vm);
 		for (dev = w->vm.devices; dev; dev = dev->next) {
-			u32 bytes = dev->ops->state_bytes;
+			u32 bytes = device_state_bytes(dev);
 			u8 *data = malloc(bytes);
 
 			device_save(dev, data);

@@ -311,6 +311,107 @@ static void test_log_start_no_memory(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* --- memory that is given back ---------------------------------------------------------------- */
+
+static void test_give_back(void **state)
+{
+	static const u8 data[16] = { 1, 2, 3, 4 };
+	gpa_t gpa = 2 * LARGE_SIZE;
+	u64 used = fake_pages_used();
+	u8 read[16];
+	u64 entry, value;
+	u16 half;
+	int level;
+
+	(void)state;
+	assert_int_equal(gmem_write(&gm, gpa - 8, data, 16), 0);
+	assert_int_equal(gmem_write(&gm, gpa + LARGE_SIZE - 8, data, 16), 0);
+	assert_true(gmem_give_back(&gm, 2));
+	assert_true(gmem_give_back(&gm, 2));
+	assert_int_equal(gm.given_back, 1);
+	assert_false(npt_lookup(&gm.npt, gpa, &entry, &level));
+	assert_true(npt_lookup(&gm.npt, gpa - 1, &entry, &level));
+	assert_true(npt_lookup(&gm.npt, gpa + LARGE_SIZE, &entry, &level));
+	gmem_reap(&gm);
+	assert_int_equal(fake_pages_used(), used - GMEM_CHUNK_PAGES);
+	/* It reads as zeros, what is around it as what it was; to store zeros, or bits, takes no memory. */
+	assert_int_equal(gmem_read(&gm, gpa - 8, read, 16), 0);
+	assert_memory_equal(read, data, 8);
+	assert_true(read[8] == 0 && read[15] == 0);
+	assert_int_equal(gmem_read(&gm, gpa + LARGE_SIZE - 8, read, 16), 0);
+	assert_memory_equal(read + 8, data + 8, 8);
+	assert_int_equal(gmem_read_u64(&gm, gpa, &value), 0);
+	assert_int_equal(value, 0);
+	assert_int_equal(gmem_zero(&gm, gpa - 8, LARGE_SIZE + 16), 0);
+	gmem_or_u8(&gm, gpa, 1);
+	assert_true(gmem_page_is_zero(&gm, 1024));
+	assert_int_equal(((const u8 *)gmem_page(&gm, 1535))[4095], 0);
+	assert_int_equal(fake_pages_used(), used - GMEM_CHUNK_PAGES);
+	/* No room: nothing but an error. */
+	fake_pages_fail_after(0);
+	assert_int_equal(gmem_write(&gm, gpa, data, 16), -E_NOMEM);
+	assert_int_equal(gmem_write_u16(&gm, gpa, 7), -E_NOMEM);
+	assert_int_equal(gmem_fill(&gm, 1024), -E_NOMEM);
+	fake_pages_fail_after(~0ull);
+	assert_int_equal(gm.given_back, 1);
+	assert_int_equal(gmem_write_u16(&gm, gpa + 2, 7), 0);
+	assert_int_equal(gm.given_back, 0);
+	assert_int_equal(gmem_read_u16(&gm, gpa + 2, &half), 0);
+	assert_int_equal(half, 7);
+	assert_true(npt_lookup(&gm.npt, gpa, &entry, &level));
+	assert_int_equal(level, 2);
+	assert_int_equal(entry & gm.npt.format->address_mask, gm.chunks[2]);
+	/* Used again before it went: the same, zeroed. */
+	assert_true(gmem_give_back(&gm, 2));
+	value = gm.leaving[2];
+	assert_int_equal(gmem_fill(&gm, 1024), 0);
+	assert_int_equal(gm.chunks[2], value);
+	assert_int_equal(gm.leaving_count, 0);
+	assert_true(gmem_page_is_zero(&gm, 1024));
+	assert_int_equal(fake_pages_used(), used);
+}
+
+/* While the log is on nothing goes, and what comes has leaves that the log looks at. */
+static void test_give_back_and_log(void **state)
+{
+	u64 value = 5, entry;
+	u64 used;
+	int level;
+
+	(void)state;
+	assert_true(gmem_give_back(&gm, 2));
+	assert_true(gmem_give_back(&gm, 3));
+	gmem_reap(&gm);
+	assert_int_equal(gmem_log_start(&gm), 0);
+	gmem_log_clear(&gm);
+	used = fake_pages_used();
+	assert_false(gmem_give_back(&gm, 1));
+	/* No memory for the chunk, or for its table. */
+	for (u32 calls = 0; calls < 2; calls++) {
+		fake_pages_fail_after(calls);
+		assert_int_equal(gmem_fill(&gm, 1024), -E_NOMEM);
+		assert_true(gmem_is_given_back(&gm, 1024));
+		assert_false(npt_lookup(&gm.npt, 2 * LARGE_SIZE, &entry, &level));
+	}
+	fake_pages_fail_after(~0ull);
+	gmem_reap(&gm);
+	assert_int_equal(fake_pages_used(), used);
+	assert_int_equal(gmem_fill(&gm, 1024), 0);
+	for (u64 page = 1024; page < 1536; page++) {
+		assert_true(npt_lookup(&gm.npt, gmem_page_gpa(&gm, page), &entry, &level));
+		assert_int_equal(level, 1);
+		assert_int_equal(entry & gm.npt.format->dirty_bit, 0);
+	}
+	guest_store(1030);
+	guest_store(1535);
+	assert_int_equal(gmem_write(&gm, 3 * LARGE_SIZE + 8, &value, sizeof(value)), 0);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 3);
+	assert_true(bitmap_test(bitmap, 1030) && bitmap_test(bitmap, 1535) && bitmap_test(bitmap, 1536));
+	gmem_log_stop(&gm);
+	npt_reap(&gm.npt);
+	assert_true(gmem_give_back(&gm, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +426,8 @@ int main(void)
 		TEST(test_log_none),
 		TEST(test_dirty_choose),
 		TEST(test_log_start_no_memory),
+		TEST(test_give_back),
+		TEST(test_give_back_and_log),
 	};
 
 	return cmocka_run_group_tests_name("gmem", tests, NULL, NULL);

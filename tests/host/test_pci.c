@@ -329,7 +329,7 @@ static void test_check(void **state)
 
 	(void)state;
 	for (struct device *dev = vm->devices; dev; dev = dev->next) {
-		u32 bytes = dev->ops->state_bytes;
+		u32 bytes = device_state_bytes(dev);
 		u8 *saved = malloc(bytes);
 		u8 *bad = malloc(bytes);
 

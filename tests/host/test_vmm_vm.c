@@ -319,6 +319,80 @@ static void test_mmio(void **state)
 	assert_int_equal(hvm->get_cr(vcpu, 8), 5);
 }
 
+/* Memory that it gave back comes again, zeroed, at its next access; of what its CPU has cached nothing is left. */
+static void test_given_back(void **state)
+{
+	u64 used = fake_pages_used();
+	gpa_t gpa = 3 * LARGE_SIZE + 0x1008;
+
+	(void)state;
+	fake_guest_store(vcpu, gpa, 8, 0x1122);
+	fake_run();
+	assert_true(gmem_give_back(&vm->gmem, 3));
+	assert_int_equal(peek(gpa, 8), 0);
+	vm_doorbell(vm);
+	fake_run();
+	assert_int_equal(fake_pages_used(), used - GMEM_CHUNK_PAGES);
+	fake_guest_load(vcpu, gpa, 8);
+	fake_run();
+	assert_int_equal(fake_guest_result(vcpu), 0);
+	assert_int_equal(fake_pages_used(), used);
+	fake_guest_store(vcpu, gpa, 8, 0x3344);
+	fake_run();
+	assert_int_equal(peek(gpa, 8), 0x3344);
+	/* Not gone yet when it is used again. */
+	assert_true(gmem_give_back(&vm->gmem, 3));
+	fake_guest_store(vcpu, gpa + 8, 8, 0x5566);
+	vm_flush_tlbs(vm);
+	fake_run();
+	assert_int_equal(peek(gpa, 8), 0);
+	assert_int_equal(peek(gpa + 8, 8), 0x5566);
+	assert_int_equal(fake_pages_used(), used);
+	/* An interrupt's frame on such memory is no reason to end. */
+	assert_true(gmem_give_back(&vm->gmem, 3));
+	vm_doorbell(vm);
+	fake_run();
+	fake_guest_store(vcpu, gpa, 2, 1);
+	vcpu_inject_exception(vcpu, 14, false, 0);
+	fake_run();
+	assert_int_equal(vm->state, VM_LIVE);
+	assert_int_equal(peek(gpa, 2), 1);
+}
+
+static void test_given_back_and_no_room(void **state)
+{
+	(void)state;
+	vm->config.on_crash = VM_PRESERVE;
+	assert_true(gmem_give_back(&vm->gmem, 3));
+	vm_doorbell(vm);
+	fake_run();
+	fake_guest_store(vcpu, 3 * LARGE_SIZE, 8, 1);
+	fake_pages_fail_after(0);
+	fake_run();
+	fake_pages_fail_after(~0ull);
+	assert_int_equal(vm->state, VM_CRASHED);
+	assert_non_null(strstr(vm->why, "it uses memory that it gave back (0x600000), and this host has none left"));
+}
+
+/* It starts anew with all of its memory, as it uses it. */
+static void test_restart_after_giving_back(void **state)
+{
+	u64 used = fake_pages_used();
+
+	(void)state;
+	assert_true(gmem_give_back(&vm->gmem, 3));
+	vm_doorbell(vm);
+	fake_run();
+	vm_want(vm, VM_WANT_REBOOT);
+	fake_run();
+	assert_int_equal(vm->state, VM_LIVE);
+	assert_int_equal(fake_pages_used(), used - GMEM_CHUNK_PAGES);
+	fake_guest_store(vm->vcpus[0], 3 * LARGE_SIZE, 8, 1);
+	fake_run();
+	assert_int_equal(peek(3 * LARGE_SIZE, 8), 1);
+	assert_int_equal(fake_pages_used(), used);
+}
+
 static void test_undecodable(void **state)
 {
 	struct vm_exit exit = { .kind = VM_EXIT_NPT };
@@ -618,6 +692,7 @@ int main(void)
 		TEST(test_restart_loop),
 		TEST(test_pause),       TEST(test_nobody_there),
 		TEST(test_mmio),        TEST(test_undecodable),
+		TEST(test_given_back),  TEST(test_given_back_and_no_room), TEST(test_restart_after_giving_back),
 		TEST(test_faults),      TEST(test_msrs),
 		TEST(test_msr_move),    TEST(test_pvclock),
 		TEST(test_timer_wakes), TEST(test_dirty),

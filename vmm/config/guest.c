@@ -40,24 +40,46 @@ static void set_name(void *target, const struct cfg_value *value, struct cfg_rep
 		str_copy(c->name, sizeof(c->name), s);
 }
 
+static void set_mib(u32 *field, const char *key, const struct cfg_value *value, struct cfg_report *report)
+{
+	if (value->number < VM_MEMORY_MIN_MIB || value->number > (1u << 20))
+		cfg_error(report, "%s = %llu: MiB, %u at least", key, (unsigned long long)value->number,
+			  VM_MEMORY_MIN_MIB);
+	else if (value->number % 2)
+		cfg_error(report, "%s = %llu: an even number of MiB", key, (unsigned long long)value->number);
+	else
+		*field = (u32)value->number;
+}
+
 static void set_memory(void *target, const struct cfg_value *value, struct cfg_report *report)
 {
 	struct vm_config *c = target;
 
-	if (value->number < VM_MEMORY_MIN_MIB || value->number > (1u << 20))
-		cfg_error(report, "memory = %llu: MiB, %u at least", (unsigned long long)value->number,
-			  VM_MEMORY_MIN_MIB);
-	else if (value->number % 2)
-		cfg_error(report, "memory = %llu: an even number of MiB", (unsigned long long)value->number);
-	else
-		c->memory_mib = (u32)value->number;
+	set_mib(&c->memory_mib, "memory", value, report);
 }
 
+/* (Kept where the balloon's size belongs, until the end: vm_config_parse.) */
 static void set_maxmem(void *target, const struct cfg_value *value, struct cfg_report *report)
 {
-	(void)target;
-	(void)value;
-	cfg_warn(report, "maxmem is ignored: there is no balloon yet, a guest has all its memory from the start");
+	struct vm_config *c = target;
+
+	set_mib(&c->balloon_mib, "maxmem", value, report);
+}
+
+/* With memory and maxmem read, in whatever order: what there is, and what of it is to be in the balloon. */
+static void take_maxmem(struct vm_config *c, struct cfg_report *report)
+{
+	u32 maxmem_mib = c->balloon_mib;
+
+	c->balloon_mib = 0;
+	if (!maxmem_mib)
+		return;
+	if (maxmem_mib < c->memory_mib) {
+		cfg_error(report, "maxmem = %u is less than memory = %u", maxmem_mib, c->memory_mib);
+		return;
+	}
+	c->balloon_mib = maxmem_mib - c->memory_mib;
+	c->memory_mib = maxmem_mib;
 }
 
 static void set_vcpus(void *target, const struct cfg_value *value, struct cfg_report *report)
@@ -319,6 +341,8 @@ int vm_config_parse(struct vm_config *config, const char *file, const char *text
 		cfg_error(report, "there is no kernel: add a line like: kernel = 'vmlinuz'");
 	if (!config->memory_mib)
 		cfg_error(report, "there is no memory: add a line like: memory = 256");
+	else
+		take_maxmem(config, report);
 	return report->errors ? -E_INVAL : 0;
 }
 
@@ -370,7 +394,10 @@ int vm_config_format(const struct vm_config *c, char *text, size_t size)
 	size_t n;
 
 	n = (size_t)str_format(text, size, "name = '%s'\nuuid = '%s'\nmemory = %u\nvcpus = %u\nkernel = \"%s\"\n", c->name,
-			       format_uuid(uuid, sizeof(uuid), c->uuid), c->memory_mib, c->vcpus, c->kernel);
+			       format_uuid(uuid, sizeof(uuid), c->uuid), c->memory_mib - c->balloon_mib, c->vcpus,
+			       c->kernel);
+	if (n < size && c->balloon_mib)
+		n += (size_t)str_format(text + n, size - n, "maxmem = %u\n", c->memory_mib);
 	if (n < size && c->weight)
 		n += (size_t)str_format(text + n, size - n, "weight = %u\n", c->weight);
 	if (n < size && c->cap)

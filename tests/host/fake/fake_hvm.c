@@ -375,8 +375,16 @@ static void fake_vcpu_run(struct vcpu *vcpu, struct vm_exit *exit)
 			take_exit(vcpu, action, exit);
 			return;
 		}
-		if (access_memory(vcpu, action, exit))
+		if (access_memory(vcpu, action, exit)) {
+			u64 page;
+
+			/* RAM that is not there now: nobody carries the access out, it is tried again. */
+			if (!gmem_page_of(&vcpu->vm->gmem, action->gpa, &page)) {
+				f->first = (f->first + ACTIONS - 1) % ACTIONS;
+				f->count++;
+			}
 			return;
+		}
 	}
 	exit->kind = VM_EXIT_HLT;
 	exit->insn_len = 1;
