@@ -3,7 +3,7 @@
 import pytest
 
 import bed
-from conftest import OUT, SETTINGS, switched_on
+from conftest import OUT, SETTINGS, amd_only, switched_on
 
 IPS = {"left": "10.77.0.71", "right": "10.77.0.72"}
 NUMBER = 71
@@ -91,6 +91,7 @@ def test_moves_with_all_at_work(hosts, many, vendor):
     assert complaints() == []
 
 
+@amd_only("half a minute of Bochs' time; a second INIT and SIPI are in test_two_cpus")
 def test_reboot(hosts, many):
     """The other vCPUs wait again, and are started again."""
     boot_id = bed.boot_id(GUEST_IP)
