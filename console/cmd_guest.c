@@ -66,6 +66,8 @@ static void list_shares(const struct vm *vm)
 	if (c->cap)
 		terminal_printf("at most %u %% of a CPU, ", c->cap);
 	terminal_printf("on CPUs %s\n", format_cpus(cpus, sizeof(cpus), c->cpus));
+	if (vm->gmem.giants)
+		terminal_printf("%26s%llu GiB of its memory are pages of 1 GiB\n", "", (unsigned long long)vm->gmem.giants);
 	if (vm->cap)
 		terminal_printf("%26sslowed down: its vCPUs get at most %u %% of a CPU\n", "", vm->cap);
 }

@@ -93,6 +93,35 @@ static int must_check chunk_add(struct gmem *gm, u64 index, bool zeroed)
 	return error;
 }
 
+/* A whole aligned GiB at once, where the host has one in a piece and its CPU maps it by one leaf; false: it is none. */
+static bool giant_fits(const struct gmem *gm, u64 index)
+{
+	u64 chunks = gm->pages / GMEM_CHUNK_PAGES;
+
+	/* The low RAM ends at a GiB, or is all there is. */
+	return gm->npt.format->pages_1g && index % GMEM_GIANT_CHUNKS == 0 && chunks - index >= GMEM_GIANT_CHUNKS;
+}
+
+static bool giant_add(struct gmem *gm, u64 index, bool zeroed)
+{
+	hpa_t giant = giant_fits(gm, index) ? pages_alloc_raw(PAGES_ORDER_MAX) : HPA_NONE;
+
+	if (giant == HPA_NONE)
+		return false;
+	if (npt_map(&gm->npt, gmem_page_gpa(gm, index * GMEM_CHUNK_PAGES), giant, GIB(1), NPT_RWX)) {
+		pages_free(giant, PAGES_ORDER_MAX);
+		return false;
+	}
+	if (zeroed)
+		memset(page_ptr(giant), 0, GIB(1));
+	pages_break(giant, PAGES_ORDER_MAX, PAGES_ORDER_LARGE);
+	for (u64 i = 0; i < GMEM_GIANT_CHUNKS; i++)
+		gm->chunks[index + i] = giant + i * LARGE_SIZE;
+	gm->chunk_count = index + GMEM_GIANT_CHUNKS;
+	gm->giants++;
+	return true;
+}
+
 static int build(struct gmem *gm, u64 bytes, const struct npt_format *format, bool zeroed)
 {
 	int error;
@@ -106,8 +135,9 @@ static int build(struct gmem *gm, u64 bytes, const struct npt_format *format, bo
 	if (error)
 		return error;
 	error = chunks_alloc(gm, bytes / LARGE_SIZE);
-	for (u64 i = 0; !error && i < bytes / LARGE_SIZE; i++)
-		error = chunk_add(gm, i, zeroed);
+	while (!error && gm->chunk_count < bytes / LARGE_SIZE)
+		if (!giant_add(gm, gm->chunk_count, zeroed))
+			error = chunk_add(gm, gm->chunk_count, zeroed);
 	if (error)
 		gmem_fini(gm);
 	return error;

@@ -22,6 +22,7 @@
 #define GMEM_LOW_END GIB(3)
 #define GMEM_HIGH_START GIB(4)
 #define GMEM_CHUNK_PAGES (LARGE_SIZE / PAGE_SIZE)
+#define GMEM_GIANT_CHUNKS (GIB(1) / LARGE_SIZE)
 
 struct gmem {
 	u64 pages;
@@ -29,6 +30,7 @@ struct gmem {
 	hpa_t *chunks;     /* one per 2 MiB; HPA_NONE: given back. Read without the lock */
 	hpa_t *leaving;    /* the same: given back, but a CPU may still be using it; until gmem_reap() */
 	u64 chunk_count;
+	u64 giants;        /* 1 GiB pieces that were one leaf at first; the chunks in them are as any others */
 	struct spinlock lock; /* of what comes and goes, and against the log's start and end */
 	u64 given_back, leaving_count; /* chunks */
 	bool gave_back;       /* ever */

@@ -14,13 +14,15 @@
 
 bool gmem_give_back(struct gmem *gm, u64 chunk)
 {
+	gpa_t gpa = gmem_page_gpa(gm, chunk * GMEM_CHUNK_PAGES);
 	bool given;
 
 	assert(chunk < gm->chunk_count);
 	spin_lock(&gm->lock);
-	given = !gm->logging;
+	/* Without a page for the table that takes a giant leaf's place, it is not worth it. */
+	given = !gm->logging && !npt_split_giant(&gm->npt, gpa);
 	if (given && gm->chunks[chunk] != HPA_NONE) {
-		npt_unmap(&gm->npt, gmem_page_gpa(gm, chunk * GMEM_CHUNK_PAGES), LARGE_SIZE);
+		npt_unmap(&gm->npt, gpa, LARGE_SIZE);
 		gm->leaving[chunk] = gm->chunks[chunk];
 		WRITE_ONCE(gm->chunks[chunk], HPA_NONE);
 		gm->leaving_count++;

@@ -51,6 +51,8 @@ bool npt_lookup(const struct npt *npt, gpa_t gpa, u64 *entry, int *level);
 
 /* Splits every large leaf of the range into 4 KiB leaves that inherit its bits. -E_NOMEM: nothing changed. */
 int must_check npt_split(struct npt *npt, gpa_t gpa, u64 bytes);
+/* If a 1 GiB leaf is at gpa, it becomes 2 MiB leaves that inherit its bits. -E_NOMEM: nothing changed. */
+int must_check npt_split_giant(struct npt *npt, gpa_t gpa);
 /*
  * The reverse, into 2 MiB leaves, where 512 leaves are contiguous and alike but for A and D; the
  * merged leaf counts as accessed and dirty. Its table may still be walked until the caller's flush.

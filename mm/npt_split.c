@@ -111,6 +111,29 @@ int npt_split(struct npt *npt, gpa_t gpa, u64 bytes)
 	return error;
 }
 
+/* Only the level of the giant leaves: what is below them is left as it is. */
+static bool split_level_3(struct npt *npt, u64 *entry, int level, gpa_t gpa, gpa_t end, void *ctx)
+{
+	if (level == 3 && !npt_is_table(npt->format, *entry, level))
+		(void)split_leaf(npt, entry, level, gpa, end, ctx);
+	return level > 3;
+}
+
+int npt_split_giant(struct npt *npt, gpa_t gpa)
+{
+	struct npt_stock stock = { .first = HPA_NONE };
+	gpa_t base = ALIGN_DOWN(gpa, NPT_SPAN(3));
+	int error;
+
+	spin_lock(&npt->lock);
+	error = npt_stock_fill(&stock, 1);
+	if (!error)
+		npt_walk(npt, npt->root, NPT_LEVELS, base, base + NPT_SPAN(3), split_level_3, &stock);
+	spin_unlock(&npt->lock);
+	npt_stock_release(&stock); /* where there was none */
+	return error;
+}
+
 static bool retire(struct npt *npt, hpa_t table)
 {
 	for (hpa_t page = npt->retired; page != HPA_NONE;) {

@@ -191,6 +191,20 @@ void pages_free(hpa_t block, unsigned int order)
 	spin_unlock(&pages_lock);
 }
 
+void pages_break(hpa_t block, unsigned int order, unsigned int smaller)
+{
+	u64 page = page_number(block);
+	struct zone *zone;
+
+	assert(smaller <= order);
+	spin_lock(&pages_lock);
+	zone = zone_find(page);
+	assert(zone && zone->state[page - zone->first] == (STATE_USED | order));
+	for (u64 at = page; at < page + BIT(order); at += BIT(smaller))
+		zone->state[at - zone->first] = (u8)(STATE_USED | smaller);
+	spin_unlock(&pages_lock);
+}
+
 u64 pages_free_count(void)
 {
 	return __atomic_load_n(&free_pages, __ATOMIC_RELAXED);

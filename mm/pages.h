@@ -19,6 +19,8 @@ hpa_t pages_alloc(unsigned int order);
 /* The same without zeroing, for who overwrites it all at once. */
 hpa_t pages_alloc_raw(unsigned int order);
 void pages_free(hpa_t block, unsigned int order);
+/* A block that was handed out is as many blocks of a smaller order from now on, each to be freed by itself. */
+void pages_break(hpa_t block, unsigned int order, unsigned int smaller);
 u64 pages_free_count(void);
 u64 pages_total_count(void);
 /* The smallest order whose block holds bytes. */

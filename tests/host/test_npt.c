@@ -222,6 +222,30 @@ static void test_split_1g(void **state)
 	assert_int_equal(npt.table_pages, 2 + 2);
 }
 
+/* Only the giant leaf goes, into large ones; a part of it can be unmapped then. Where there is none, nothing changes. */
+static void test_split_giant(void **state)
+{
+	u64 tables;
+
+	(void)state;
+	assert_int_equal(npt_map(&npt, GIB(1), GIB(4), GIB(1) + LARGE_SIZE, NPT_RWX), 0);
+	leaf_at(GIB(1), 3);
+	tables = npt.table_pages;
+	assert_int_equal(npt_split_giant(&npt, GIB(1) + MIB(6)), 0);
+	assert_int_equal(npt.table_pages, tables + 1);
+	assert_int_equal(leaf_at(GIB(1) + MIB(6), 2) & format->address_mask, GIB(4) + MIB(6));
+	assert_int_equal(leaf_at(GIB(2) - 1, 2) & format->address_mask, GIB(5) - MIB(2));
+	npt_unmap(&npt, GIB(1) + MIB(6), LARGE_SIZE);
+	assert_int_equal(leaf_at(GIB(1) + MIB(4), 2) & format->address_mask, GIB(4) + MIB(4));
+	tables = npt.table_pages;
+	assert_int_equal(npt_split_giant(&npt, GIB(1) + MIB(6)), 0);
+	assert_int_equal(npt_split_giant(&npt, GIB(7)), 0);
+	assert_int_equal(npt.table_pages, tables);
+	/* And the rest of the way, for the log. */
+	assert_int_equal(npt_split(&npt, 0, GIB(3)), 0);
+	assert_int_equal(leaf_at(GIB(1) + MIB(4) + 5 * PAGE_SIZE, 1) & format->address_mask, GIB(4) + MIB(4) + 5 * PAGE_SIZE);
+}
+
 static void test_split_no_memory(void **state)
 {
 	u64 used;
@@ -402,6 +426,7 @@ int main(void)
 		BOTH(test_map_no_memory),
 		BOTH(test_split),
 		BOTH(test_split_1g),
+		BOTH(test_split_giant),
 		BOTH(test_split_no_memory),
 		BOTH(test_merge),
 		BOTH(test_merge_part),

@@ -148,6 +148,28 @@ static void test_misuse(void **state)
 	assert_int_equal(pages_free_count(), pages_total_count());
 }
 
+/* A broken block's parts are freed one by one, and come together again. */
+static void test_break(void **state)
+{
+	hpa_t block = pages_alloc(9);
+
+	(void)state;
+	assert_int_not_equal(block, HPA_NONE);
+	EXPECT_PANIC(pages_break(block, 8, 3));
+	EXPECT_PANIC(pages_break(block, 9, 10));
+	pages_break(block, 9, 3);
+	EXPECT_PANIC(pages_free(block, 9));
+	for (u64 i = 0; i < BIT(6); i += 2)
+		pages_free(block + i * 8 * PAGE_SIZE, 3);
+	assert_int_equal(pages_free_count(), pages_total_count() - BIT(8));
+	for (u64 i = 1; i < BIT(6); i += 2)
+		pages_free(block + i * 8 * PAGE_SIZE, 3);
+	assert_int_equal(pages_free_count(), pages_total_count());
+	block = pages_alloc(10);
+	assert_int_not_equal(block, HPA_NONE);
+	pages_free(block, 10);
+}
+
 static void test_orders(void **state)
 {
 	(void)state;
@@ -165,7 +187,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_total),  cmocka_unit_test(test_all_orders),
 		cmocka_unit_test(test_random), cmocka_unit_test(test_misuse),
-		cmocka_unit_test(test_orders),
+		cmocka_unit_test(test_orders), cmocka_unit_test(test_break),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);

@@ -35,6 +35,7 @@ def test_large_guest(hosts):
     before = huge.free_pages()
     assert re.search(r"larger.cfg: no room: it needs 9000 MiB of memory, .* are free", huge.command("create larger"))
     huge.command("create large", 120)
+    assert re.search(r"[345] GiB of its memory are pages of 1 GiB", huge.command("list large"))
     bed.wait_guest(GUEST_IP)
     iomem = bed.ssh(GUEST_IP, "cat /proc/iomem")
     assert re.search(r"^00100000-bfffffff : System RAM$", iomem, re.M), iomem
