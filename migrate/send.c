@@ -151,6 +151,7 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 	u64 round_trip = time_ns() - s->step_ns;
 
 	if (memcmp(accept->host, s->peer.name, strlen(s->peer.name) + 1)) {
+		s->progress.peers_fault = true;
 		sender_fail(s, false, "the host at that address is not %s: see peers in godwit.cfg",
 			    s->peer.name);
 		return;
