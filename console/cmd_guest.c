@@ -81,11 +81,11 @@ static void list_ownership(const struct vm *vm)
 }
 
 /* It has no ID yet and obeys no command, but its memory, name and MACs are taken. */
-static void list_arrival(void)
+static void list_arrivals(void)
 {
 	struct migrate_arrival arrival;
 
-	if (migrate_get_arrival(&arrival))
+	for (u32 i = 0; migrate_get_arrival(i, &arrival); i++)
 		terminal_printf("%-24s %4s %6u %5u %10s  arriving from %s, %u %%\n", arrival.guest, "-",
 				arrival.memory_mib, arrival.vcpus, "-", arrival.peer, arrival.percent);
 }
@@ -111,7 +111,7 @@ static void run_list(u32 argc, char **argv)
 		list_ownership(only);
 		list_shares(only);
 	} else {
-		list_arrival();
+		list_arrivals();
 	}
 }
 

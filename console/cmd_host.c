@@ -91,10 +91,10 @@ static void print_moves(void)
 	struct migrate_progress out;
 	struct migrate_arrival in;
 
-	migrate_get_progress(&out);
-	if (out.step > MIGRATE_IDLE && out.step < MIGRATE_DONE)
-		terminal_printf("moving           : %s to %s\n", out.guest, out.peer);
-	if (migrate_get_arrival(&in))
+	for (u32 id = 0; (id = migrate_next_id(id));)
+		if (migrate_progress_of(id, &out) && !out.check)
+			terminal_printf("moving           : %s to %s\n", out.guest, out.peer);
+	for (u32 i = 0; migrate_get_arrival(i, &in); i++)
 		terminal_printf("arriving         : %s from %s, %u %%\n", in.guest, in.peer, in.percent);
 }
 

@@ -51,7 +51,9 @@ struct vm *console_create_guest(const char *file, bool paused);
 
 /* --- what takes over the console until it is done; console/shell.c --- */
 void shell_attach(struct vm *vm);
+/* The move that was just begun; the plan (migrate/plan.h). */
 void shell_watch_migration(void);
+void shell_watch_plan(void);
 void shell_top(void);
 
 #endif

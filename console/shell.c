@@ -15,6 +15,7 @@
 #include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
+#include "migrate/migrate.h"
 #include "vmm/files.h"
 #include "vmm/vm.h"
 
@@ -236,7 +237,15 @@ void shell_top(void)
 
 void shell_watch_migration(void)
 {
-	progress_watch();
+	struct migrate_progress p;
+
+	migrate_get_progress(&p);
+	progress_watch(p.id);
+}
+
+void shell_watch_plan(void)
+{
+	progress_watch_plan();
 }
 
 /* After a command: the prompt, unless the command gave the line to somebody. */

@@ -145,11 +145,14 @@ static void print_dirty(const struct vm *vm)
 {
 	struct migrate_progress p;
 
-	migrate_get_progress(&p);
-	if (p.step == MIGRATE_ROUNDS && p.round > 1 && str_equal(p.guest, vm->config.name))
+	for (u32 id = 0; (id = migrate_next_id(id));) {
+		if (!migrate_progress_of(id, &p) || p.step != MIGRATE_ROUNDS || p.round < 2 ||
+		    !str_equal(p.guest, vm->config.name))
+			continue;
 		terminal_printf(" %8llu", (unsigned long long)p.dirty_pages_per_s);
-	else
-		terminal_printf(" %8s", "-");
+		return;
+	}
+	terminal_printf(" %8s", "-");
 }
 
 static void print_guest(const struct vm *vm)

@@ -10,7 +10,7 @@
 #include "types.h"
 
 #define BEACON_MAGIC 0x31304e4f43414542ull /* the bytes "BEACON01" */
-#define BEACON_VERSION 1
+#define BEACON_VERSION 2
 #define BEACON_PORT 8003
 #define BEACON_GUESTS_MAX 24 /* of one datagram; more go into further ones */
 #define BEACON_AUTH_MAX 112  /* bytes that the proof of its sender may take */
@@ -41,8 +41,9 @@ struct beacon_header {
 	u64 stamp;         /* of the sender's clock; rises with every datagram */
 	u64 echo_instance; /* of the last datagram that the sender had from the one that this goes to; 0: none */
 	u64 echo_stamp;
+	u64 free_pages;    /* of 4 KiB, of the sender's memory: what guests could get */
 };
-static_assert(sizeof(struct beacon_header) == 80, "wire layout");
+static_assert(sizeof(struct beacon_header) == 88, "wire layout");
 static_assert(sizeof(struct beacon_header) + BEACON_GUESTS_MAX * sizeof(struct beacon_guest) + BEACON_AUTH_MAX <=
 	      DATAGRAM_BYTES_MAX, "a full beacon fits");
 

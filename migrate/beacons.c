@@ -13,6 +13,7 @@
 #include "migrate/beacon.h"
 #include "migrate/owner.h"
 #include "migrate/peers.h"
+#include "mm/pages.h"
 #include "vmm/vm.h"
 
 #define BEAT_NS (2 * NS_PER_S)
@@ -28,6 +29,7 @@ struct heard {
 	struct mark last;    /* of what counted */
 	u64 echo_stamp;      /* that it had */
 	u64 ns;              /* when it came; 0: nothing counted yet */
+	u64 free_pages;      /* that it says it has */
 	struct mark to_echo; /* authentic, and perhaps old: what we send back, for the peer to judge */
 };
 
@@ -71,6 +73,7 @@ static void send_page(const struct migrate_peer *peer, const struct mark *echo, 
 		.stamp = next_stamp(),
 		.echo_instance = echo->instance,
 		.echo_stamp = echo->stamp,
+		.free_pages = pages_free_count(),
 	};
 	str_copy(datagram.header.host, sizeof(datagram.header.host), peers_host_name());
 	memcpy(datagram.rest, guests, count * sizeof(*guests));
@@ -194,6 +197,7 @@ static void hear(u32 index, const struct migrate_peer *peer, const struct beacon
 	h->to_echo = h->last;
 	h->echo_stamp = header->echo_stamp;
 	h->ns = time_ns();
+	h->free_pages = header->free_pages;
 	owner_heard(peer, beacon);
 }
 
@@ -247,14 +251,31 @@ bool beacons_on(void)
 	return auth && peers_get(0);
 }
 
-u64 beacons_heard_ns(const u8 ip[4])
+static const struct heard *heard_from(const u8 ip[4])
 {
 	const struct migrate_peer *peer;
 
 	for (u32 i = 0; (peer = peers_get(i)); i++)
 		if (!memcmp(peer->ip, ip, sizeof(peer->ip)))
-			return heard[i].ns;
-	return 0;
+			return &heard[i];
+	return NULL;
+}
+
+u64 beacons_heard_ns(const u8 ip[4])
+{
+	const struct heard *h = heard_from(ip);
+
+	return h ? h->ns : 0;
+}
+
+bool beacons_free_pages(const u8 ip[4], u64 *pages)
+{
+	const struct heard *h = heard_from(ip);
+
+	if (!beacons_on() || !h || silent(h))
+		return false;
+	*pages = h->free_pages;
+	return true;
 }
 
 void beacons_init(const struct datagram_ops *datagrams, const struct beacon_auth *proof)

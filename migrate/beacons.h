@@ -39,5 +39,7 @@ bool beacons_poll(void);
 u64 beacons_next_deadline(void);
 /* When the last beacon of the peer at this address came that counts; 0: never. */
 u64 beacons_heard_ns(const u8 ip[4]);
+/* How much memory it has free, as it said then. False: nothing counted in the last peers_silence_ns(). */
+bool beacons_free_pages(const u8 ip[4], u64 *pages);
 
 #endif

@@ -9,9 +9,10 @@
 #include "errors.h"
 #include "lib/ring.h"
 #include "lib/string.h"
+#include "migrate/migrate.h"
 #include "mm/pages.h"
 
-#define CONNECTIONS_MAX 2 /* a move, and a question about another */
+#define CONNECTIONS_MAX (MIGRATE_OUT_MAX + 1) /* moves, and a question about another */
 #define RING_BYTES KIB(256)
 
 struct connection;

@@ -10,10 +10,10 @@
 #include "lib/log.h"
 #include "migrate/beacons.h"
 #include "migrate/owner.h"
+#include "migrate/plan.h"
 #include "migrate/peers.h"
 #include "migrate/receive.h"
 #include "migrate/send.h"
-#include "migrate/session.h"
 #include "migrate/verify.h"
 
 void migrate_init(const struct migrate_config *config, const struct pipe_maker *network)
@@ -30,13 +30,10 @@ int migrate_start(struct vm *vm, const char *peer, const struct migrate_options 
 		  size_t why_bytes)
 {
 	struct migrate_peer found;
+	int error = peers_target(peer, &found, why, why_bytes);
 
-	if (peers_find(peer, &found))
-		return say(-E_NOENT, why, why_bytes, "%s is no peer: add it to peers in godwit.cfg", peer);
-	if (!found.out)
-		return say(-E_REFUSED, why, why_bytes, "%s is not allowed to get guests: see peers in godwit.cfg", peer);
-	if (peers_missing(&found))
-		return say(-E_REFUSED, why, why_bytes, "%s", peers_missing(&found));
+	if (error)
+		return error;
 	if (options->verify && !verify_available())
 		return say(-E_NOSYS, why, why_bytes, "this host can't verify memory: move it without --verify");
 	return send_start(vm, &found, options, why, why_bytes);
@@ -44,17 +41,35 @@ int migrate_start(struct vm *vm, const char *peer, const struct migrate_options 
 
 int migrate_cancel(void)
 {
-	return send_cancel();
+	int planned = plan_cancel();
+	int error = send_cancel_all();
+
+	return planned == 0 ? 0 : error;
+}
+
+int migrate_cancel_guest(const struct vm *vm)
+{
+	return send_busy(vm) ? send_cancel(vm) : plan_cancel_guest(vm);
 }
 
 void migrate_get_progress(struct migrate_progress *progress)
 {
-	send_get_progress(progress);
+	(void)send_get_progress(send_last_id(), progress);
 }
 
-bool migrate_get_arrival(struct migrate_arrival *arrival)
+bool migrate_progress_of(u32 id, struct migrate_progress *progress)
 {
-	return session_get_arrival(arrival);
+	return send_get_progress(id, progress);
+}
+
+u32 migrate_next_id(u32 after)
+{
+	return send_next_id(after);
+}
+
+bool migrate_get_arrival(u32 index, struct migrate_arrival *arrival)
+{
+	return receive_get_arrival(index, arrival);
 }
 
 bool migrate_busy(const struct vm *vm)
@@ -66,6 +81,7 @@ bool migrate_poll(void)
 {
 	bool more = send_poll();
 
+	more |= plan_poll();
 	more |= receive_poll();
 	more |= owner_poll();
 	more |= beacons_poll();
@@ -74,7 +90,7 @@ bool migrate_poll(void)
 
 u64 migrate_next_deadline(void)
 {
-	u64 deadlines[] = { send_next_deadline(), receive_next_deadline(), owner_next_deadline(),
+	u64 deadlines[] = { send_next_deadline(), plan_next_deadline(), receive_next_deadline(), owner_next_deadline(),
 			    beacons_next_deadline() };
 	u64 next = 0;
 

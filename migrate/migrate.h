@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Moving guests, as the console and the service loop see it. All on the service CPU; one outgoing
- * and one incoming migration at a time for now (more are refused by name).
+ * Moving guests, as the console and the service loop see it. All on the service CPU. Several go out and come
+ * in at once, each guest in one move at most; more than MIGRATE_OUT_MAX and MIGRATE_IN_MAX are refused by name.
+ * Many at a time, to one host or spread over all: plan.h.
  */
 #ifndef MIGRATE_MIGRATE_H
 #define MIGRATE_MIGRATE_H
@@ -14,6 +15,9 @@ struct vm;
 
 #define MIGRATE_PORT 8002
 #define MIGRATE_PEERS_MAX 16
+/* Under way at once. Each has a connection; and there are some more, for questions and refusals (net/tls/tls_pipe.c). */
+#define MIGRATE_OUT_MAX 4
+#define MIGRATE_IN_MAX 4
 
 struct migrate_peer {
 	char name[32];
@@ -58,6 +62,7 @@ struct migrate_forecast {
 };
 
 struct migrate_progress {
+	u32 id;                      /* of the move: never the same, later ones are higher; 0: there is none */
 	enum migrate_step step;
 	char guest[64], peer[32];
 	bool live;
@@ -73,6 +78,8 @@ struct migrate_progress {
 	u64 memory_bytes;
 	bool check;                  /* it was only asked: then forecast is valid when done */
 	bool refused;                /* FAILED: by the peer, as why says */
+	bool busy;                   /* refused: not for ever, the peer has its hands full */
+	bool peers_fault;            /* FAILED: by the peer or the link to it, so another one may do */
 	struct migrate_forecast forecast;
 	u64 pages_verified, verify_ns; /* 0: was not asked for, or not there yet */
 	char why[320];               /* of a failure: what, and what to do */
@@ -90,12 +97,18 @@ void migrate_init(const struct migrate_config *config, const struct pipe_maker *
 /* Starts sending. why says what is wrong. peer: a name or an address from the configuration, or "localhost". */
 int must_check migrate_start(struct vm *vm, const char *peer, const struct migrate_options *options, char *why,
 			     size_t why_bytes);
-/* -E_NOENT: none under way; -E_BUSY: committed already, too late. */
+/* All that are under way, and those that wait (plan.h). -E_NOENT: there are none; -E_BUSY: committed already, too late. */
 int must_check migrate_cancel(void);
-/* The outgoing migration under way, or how the last one ended. */
+/* That of this guest, likewise. */
+int must_check migrate_cancel_guest(const struct vm *vm);
+/* The outgoing migration that was started last: how it goes, or how it ended. */
 void migrate_get_progress(struct migrate_progress *progress);
-/* False: none arrives. */
-bool migrate_get_arrival(struct migrate_arrival *arrival);
+/* By its number; false: it ended, and several have since. */
+bool must_check migrate_progress_of(u32 id, struct migrate_progress *progress);
+/* Of those under way, the next one that was started after this; 0: none. */
+u32 migrate_next_id(u32 after);
+/* The index-th guest that arrives; false: there are not so many. */
+bool migrate_get_arrival(u32 index, struct migrate_arrival *arrival);
 /* Is this guest on its way to another host? Then destroy, reboot... are refused. */
 bool migrate_busy(const struct vm *vm);
 bool migrate_poll(void);

@@ -8,6 +8,7 @@
 #include "arch/x86_64/cpu.h"
 #include "errors.h"
 #include "lib/fault.h"
+#include "lib/format.h"
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/local_pipe.h"
@@ -83,6 +84,17 @@ int peers_find(const char *text, struct migrate_peer *peer)
 		}
 	}
 	return -E_NOENT;
+}
+
+int peers_target(const char *text, struct migrate_peer *peer, char *why, size_t why_bytes)
+{
+	if (peers_find(text, peer))
+		return say(-E_NOENT, why, why_bytes, "%s is no peer: add it to peers in godwit.cfg", text);
+	if (!peer->out)
+		return say(-E_REFUSED, why, why_bytes, "%s is not allowed to get guests: see peers in godwit.cfg", text);
+	if (peers_missing(peer))
+		return say(-E_REFUSED, why, why_bytes, "%s", peers_missing(peer));
+	return 0;
 }
 
 int peers_allowed(const u8 ip[4], struct migrate_peer *peer)

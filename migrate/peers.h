@@ -17,6 +17,8 @@ void peers_renew_boot_id(void);
 u64 peers_silence_ns(void);
 /* By name or address, or "localhost"; -E_NOENT: not configured. */
 int must_check peers_find(const char *text, struct migrate_peer *peer);
+/* The same, where guests may go; why says what is wrong. */
+int must_check peers_target(const char *text, struct migrate_peer *peer, char *why, size_t why_bytes);
 /* Who has this address; -E_REFUSED: nobody that is allowed. */
 int must_check peers_allowed(const u8 ip[4], struct migrate_peer *peer);
 /* NULL, or why no pipe to it can be made at all, and what to do. */

@@ -18,7 +18,7 @@
 #include "migrate/session.h"
 #include "mm/pages.h"
 
-#define SESSIONS_MAX 6
+#define SESSIONS_MAX (MIGRATE_IN_MAX + 2) /* guests that arrive; and who asks, or is told why not */
 #define UNPROVED_MAX 2            /* of an address */
 #define CHECK_NS (30 * NS_PER_S)  /* a check measures the link for a second */
 #define LINGER_NS (3 * NS_PER_S)  /* to let the peer read why */
@@ -37,7 +37,7 @@ static bool bulk(struct session *s)
 	if (bytes == 0)
 		return false;
 	if (s->state == SESSION_MEMORY)
-		arrival_bytes(data, bytes);
+		arrival_bytes(s->arrival, data, bytes);
 	else
 		memcpy(s->stream.body, data, MIN(bytes, s->stream.body_bytes)); /* a PROBE: as much work, for nothing */
 	stream_bulk_done(&s->stream, bytes);
@@ -156,6 +156,26 @@ bool receive_poll(void)
 		if (sessions[i].state != SESSION_FREE && session_poll(&sessions[i]))
 			more = true;
 	return more;
+}
+
+struct session *receive_session(const struct handover *handover)
+{
+	for (u32 i = 0; i < SESSIONS_MAX; i++)
+		if (sessions[i].arrival && arrival_is(sessions[i].arrival, handover))
+			return &sessions[i];
+	return NULL;
+}
+
+bool receive_get_arrival(u32 index, struct migrate_arrival *arrival)
+{
+	for (u32 i = 0; i < SESSIONS_MAX; i++) {
+		if (!sessions[i].arrival || index--)
+			continue;
+		arrival_describe(sessions[i].arrival, arrival);
+		str_copy(arrival->peer, sizeof(arrival->peer), sessions[i].peer.name);
+		return true;
+	}
+	return false;
 }
 
 u64 receive_next_deadline(void)

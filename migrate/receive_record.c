@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "migrate/arrival.h"
+#include "migrate/beacons.h"
 #include "migrate/hello.h"
 #include "migrate/owner.h"
 #include "migrate/peers.h"
@@ -23,8 +24,7 @@
 
 #define HEADER sizeof(struct record_header)
 
-static struct session *arriving; /* whose guest arrival.c has; NULL: none */
-static struct hello hello;       /* the one being looked at: too large for the stack */
+static struct hello hello; /* the one being looked at: too large for the stack */
 
 const struct record_rule session_first_rules[] = {
 	{ RECORD_HELLO, 16, STREAM_HELLO_MAX - HEADER },
@@ -66,24 +66,14 @@ static const struct record_rule prepared_rules[] = {
 
 static void drop_arrival(struct session *s)
 {
-	if (arriving != s)
-		return;
-	arrival_drop();
-	arriving = NULL;
+	if (s->arrival)
+		arrival_drop(s->arrival);
+	s->arrival = NULL;
 }
 
 const char *session_guest(const struct session *s)
 {
-	return arriving == s ? arrival_name() : NULL;
-}
-
-bool session_get_arrival(struct migrate_arrival *arrival)
-{
-	if (!arriving)
-		return false;
-	arrival_describe(arrival);
-	str_copy(arrival->peer, sizeof(arrival->peer), arriving->peer.name);
-	return true;
+	return s->arrival ? arrival_name(s->arrival) : NULL;
 }
 
 void session_hang_up(struct session *s, bool abort)
@@ -101,8 +91,8 @@ static void answer(struct session *s, u16 type, u32 body_bytes)
 
 void session_turn_down(struct session *s, u16 type, int error, const char *why)
 {
-	log_warn("migration from %s: %s%s%s%s", s->peer.name, arriving == s ? arrival_name() : "",
-		 arriving == s ? ": " : "", type == RECORD_REFUSE ? "refused: " : "", why);
+	log_warn("migration from %s: %s%s%s%s", s->peer.name, s->arrival ? arrival_name(s->arrival) : "",
+		 s->arrival ? ": " : "", type == RECORD_REFUSE ? "refused: " : "", why);
 	drop_arrival(s);
 	s->state = SESSION_LINGER;
 	s->linger_ns = time_ns();
@@ -118,23 +108,41 @@ void session_turn_down(struct session *s, u16 type, int error, const char *why)
 static void arrives(struct session *s)
 {
 	u32 bytes;
-	void *area = arrival_area(&bytes);
+	void *area = arrival_area(s->arrival, &bytes);
 
-	arriving = s;
 	s->state = SESSION_MEMORY;
 	s->stream.rules = memory_rules;
 	s->stream.body = area;
 	s->stream.body_bytes = bytes;
-	log_info("%s is arriving from %s", arrival_name(), s->peer.name);
+	log_info("%s is arriving from %s", arrival_name(s->arrival), s->peer.name);
+	/* Its memory is not free any more. */
+	beacons_changed();
 }
 
 /* It could be made: that was the question, and nothing of it stays. */
 static void only_checked(struct session *s)
 {
-	log_info("%s would fit here, says the check that %s asked for", arrival_name(), s->peer.name);
-	arrival_drop();
+	log_info("%s would fit here, says the check that %s asked for", arrival_name(s->arrival), s->peer.name);
+	drop_arrival(s);
 	s->state = SESSION_CHECK;
 	s->stream.rules = check_rules;
+}
+
+/*
+ * Its memory is taken when it begins, so those that come at once can't count on the same. (A copy of this very guest,
+ * of a try that broke perhaps, is not to be seen as the one that this host sends to itself.)
+ */
+static int have_place(char *why, size_t why_bytes)
+{
+	const struct arrival *same = arrival_find(hello.config.uuid);
+
+	if (same)
+		return say(-E_BUSY, why, why_bytes, "%s is busy: %s is arriving there", peers_host_name(),
+			   arrival_name(same));
+	if (!arrival_possible())
+		return say(-E_BUSY, why, why_bytes, "%s is busy: %u guests are arriving there", peers_host_name(),
+			   MIGRATE_IN_MAX);
+	return 0;
 }
 
 static void first_hello(struct session *s)
@@ -146,11 +154,8 @@ static void first_hello(struct session *s)
 
 	s->hello_ns = time_ns();
 	error = hello_parse(&hello, s->stream.body, s->stream.header.length, why, sizeof(why));
-	if (!error && arrival_active()) {
-		str_format(why, sizeof(why), "%s is busy: %s is arriving there", peers_host_name(),
-			   arrival_name());
-		error = -E_BUSY;
-	}
+	if (!error)
+		error = have_place(why, sizeof(why));
 	if (!error && owner_taken(handover)) {
 		str_copy(why, sizeof(why), "this very hand-over was taken before: the stream is a repetition");
 		error = -E_PROTO;
@@ -158,7 +163,7 @@ static void first_hello(struct session *s)
 	if (!error)
 		error = hello_check(&hello, &s->peer, send_moving(handover), why, sizeof(why));
 	if (!error)
-		error = arrival_begin(&hello, why, sizeof(why));
+		error = arrival_begin(&hello, &s->arrival, why, sizeof(why));
 	if (error) {
 		session_turn_down(s, error == -E_PROTO ? RECORD_ABORT : RECORD_REFUSE, error, why);
 		return;
@@ -179,13 +184,15 @@ static void first_query(struct session *s)
 {
 	const struct wire_query *query = (const struct wire_query *)s->stream.body;
 	struct wire_status *status = (struct wire_status *)(s->record + HEADER);
+	struct session *arriving;
 
 	if (query->magic != STREAM_MAGIC || query->version != STREAM_VERSION) {
 		session_turn_down(s, RECORD_ABORT, -E_PROTO, "this is no question of this version");
 		return;
 	}
 	/* From whatever address it is asked: the answer must stay true. */
-	if (arriving && arrival_is(&query->handover))
+	arriving = receive_session(&query->handover);
+	if (arriving)
 		session_turn_down(arriving, RECORD_ABORT, -E_CLOSED, "the source asks on a new connection");
 	memset(status, 0, sizeof(*status));
 	status->boot_id = peers_boot_id();
@@ -201,7 +208,7 @@ static void prepare(struct session *s)
 {
 	char why[STREAM_TEXT_MAX + 1];
 	const struct wire_end *end = (const struct wire_end *)s->stream.body;
-	int error = arrival_prepare(end, why, sizeof(why));
+	int error = arrival_prepare(s->arrival, end, why, sizeof(why));
 
 	if (error) {
 		session_turn_down(s, RECORD_ABORT, error, why);
@@ -218,7 +225,7 @@ void session_verify(struct session *s)
 
 	if (!stream_idle(&s->stream) || fault_hold("recv.verify"))
 		return;
-	bytes = arrival_digests((struct wire_verified *)(s->record + HEADER));
+	bytes = arrival_digests(s->arrival, (struct wire_verified *)(s->record + HEADER));
 	if (bytes) {
 		answer(s, RECORD_VERIFIED, bytes);
 		return;
@@ -256,8 +263,8 @@ static void commit(struct session *s)
 	const struct vm *vm;
 
 	/* The body is in the area that arrival_commit gives back. */
-	vm = arrival_commit(&(struct wire_commit){ body->paused_ns, body->one_way_ns }, begin - s->hello_ns);
-	arriving = NULL;
+	vm = arrival_commit(s->arrival, &(struct wire_commit){ body->paused_ns, body->one_way_ns }, begin - s->hello_ns);
+	s->arrival = NULL;
 	s->state = SESSION_RUNNING;
 	running->load_ns = time_ns() - begin;
 	answer(s, RECORD_RUNNING, sizeof(*running));
@@ -271,8 +278,8 @@ static void aborted(struct session *s)
 	char text[STREAM_TEXT_MAX + 1];
 
 	stream_reason(&s->stream, text, sizeof(text));
-	if (arriving == s)
-		log_info("%s does not come from %s: %s", arrival_name(), s->peer.name, text);
+	if (s->arrival)
+		log_info("%s does not come from %s: %s", arrival_name(s->arrival), s->peer.name, text);
 	session_hang_up(s, false);
 }
 
@@ -285,13 +292,13 @@ static void memory_record(struct session *s)
 	int error;
 
 	if (type == RECORD_PAGE) {
-		error = arrival_pages(body, length, why, sizeof(why));
+		error = arrival_pages(s->arrival, body, length, why, sizeof(why));
 	} else if (type == RECORD_ZERO) {
-		error = arrival_zeros(body, why, sizeof(why));
+		error = arrival_zeros(s->arrival, body, why, sizeof(why));
 	} else if (type == RECORD_VERIFY) {
-		error = arrival_verify(body, why, sizeof(why));
+		error = arrival_verify(s->arrival, body, why, sizeof(why));
 	} else {
-		error = arrival_state(type, body, length, why, sizeof(why));
+		error = arrival_state(s->arrival, type, body, length, why, sizeof(why));
 		stream_keep(&s->stream);
 	}
 	if (error)

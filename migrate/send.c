@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The source of a migration, as a state machine that migrate_poll() drives on the service CPU:
+ * The source of migrations, each a state machine that migrate_poll() drives on the service CPU:
  * CONNECT -> HELLO -> ROUNDS -> FINAL -> PREPARED -> COMMIT -> DONE. It never blocks: what has no
  * room in the pipe waits for the next call. Up to the first byte of COMMIT every failure leaves the
- * guest running here (send_end.c). What the peer answers is read in send_answer.c.
+ * guest running here (send_end.c). What the peer answers is read in send_answer.c. Several go on at once: each
+ * has its turn in each call, and one that waits for its peer costs the others nothing.
  */
 #include "migrate/send.h"
 
@@ -23,11 +24,48 @@
 #define RATE_EVERY_NS (200 * NS_PER_MS)
 #define HEADER sizeof(struct record_header)
 
-static struct sender out;
+/* More than can be under way at once: how the last ones ended is remembered. */
+#define SENDERS_MAX (2 * MIGRATE_OUT_MAX)
 
-static bool active(void)
+static struct sender senders[SENDERS_MAX];
+static u32 last_id;  /* of a move, ever */
+static u32 first;    /* whose turn it is to be first */
+
+/* The next one that is under way; NULL: none is any more. */
+static struct sender *next_active(struct sender *s)
 {
-	return sender_active(&out);
+	for (s = s ? s + 1 : senders; s < senders + SENDERS_MAX; s++)
+		if (sender_active(s))
+			return s;
+	return NULL;
+}
+
+static struct sender *sender_of(const struct vm *vm)
+{
+	for (struct sender *s = next_active(NULL); s; s = next_active(s))
+		if (s->vm == vm)
+			return s;
+	return NULL;
+}
+
+u32 send_count(void)
+{
+	u32 count = 0;
+
+	for (struct sender *s = next_active(NULL); s; s = next_active(s))
+		count++;
+	return count;
+}
+
+/* Never used, or ended longest ago. */
+static struct sender *free_sender(void)
+{
+	struct sender *found = NULL;
+
+	for (u32 i = 0; i < SENDERS_MAX; i++)
+		if (!sender_active(&senders[i]) && (!found || senders[i].progress.id < found->progress.id))
+			found = &senders[i];
+	return found;
 }
 
 void sender_enter(struct sender *s, enum migrate_step step)
@@ -41,11 +79,19 @@ void sender_enter(struct sender *s, enum migrate_step step)
 int send_start(struct vm *vm, const struct migrate_peer *peer, const struct migrate_options *options, char *why,
 	       size_t why_bytes)
 {
-	if (active())
-		return say(-E_BUSY, why, why_bytes,
-			   "%s is on its way to %s; one at a time ('migrate --cancel' stops it)",
-			   out.vm->config.name, out.peer.name);
-	return sender_start(&out, vm, peer, options, why, why_bytes);
+	struct sender *s = sender_of(vm);
+	int error;
+
+	if (s)
+		return say(-E_BUSY, why, why_bytes, "%s is on its way to %s already ('migrate --cancel %s' stops it)",
+			   vm->config.name, s->peer.name, vm->config.name);
+	if (send_count() == MIGRATE_OUT_MAX)
+		return say(-E_BUSY, why, why_bytes, "%u guests are on their way, no more can be at once", MIGRATE_OUT_MAX);
+	s = free_sender();
+	error = sender_start(s, vm, peer, options, why, why_bytes);
+	/* (What did not even start is no move to be remembered.) */
+	s->progress.id = error ? 0 : ++last_id;
+	return error;
 }
 
 /* --- the states ------------------------------------------------------------------------------- */
@@ -105,6 +151,7 @@ void sender_accepted(struct sender *s, const struct wire_accept *accept)
 	u64 round_trip = time_ns() - s->step_ns;
 
 	if (memcmp(accept->host, s->peer.name, strlen(s->peer.name) + 1)) {
+		s->progress.peers_fault = true;
 		sender_fail(s, false, "the host at that address is not %s: see peers in godwit.cfg",
 			    s->peer.name);
 		return;
@@ -226,9 +273,11 @@ static void watch(struct sender *s)
 	else if (!s->committed && !s->check.only && s->limits.cancel && limits_over(&s->limits, s->start_ns, now))
 		sender_fail(s, false, "it took longer than the %u s of --max-total",
 			    (u32)(s->limits.total_ns / NS_PER_S));
-	else if (pipe && now - s->moved_ns >= peers_silence_ns())
+	else if (pipe && now - s->moved_ns >= peers_silence_ns()) {
+		s->progress.peers_fault = true;
 		sender_fail(s, false, "%s does not answer: no progress for %u s", s->peer.name,
 			    (u32)(peers_silence_ns() / NS_PER_S));
+	}
 }
 
 static void measure(struct sender *s)
@@ -256,79 +305,148 @@ static bool advance(struct sender *s)
 	return do_wait(s);
 }
 
-bool send_poll(void)
+/* True if there is more to do at once. */
+static bool turn(struct sender *s)
 {
-	struct sender *s = &out;
 	enum migrate_step step;
 	u64 moved = s->stream.out_bytes + s->stream.in_bytes;
 	bool more = false;
 
-	if (!active())
-		return false;
 	measure(s);
 	sender_read_answers(s);
-	if (active())
+	if (sender_active(s))
 		watch(s);
 	/* Into the next state at once: the pause does not wait for another turn of the service loop. */
 	do {
 		step = s->step;
-		if (active())
+		if (sender_active(s))
 			more = advance(s);
-	} while (active() && s->step != step);
-	if (active() && s->stream.pipe)
+	} while (sender_active(s) && s->step != step);
+	if (sender_active(s) && s->stream.pipe)
 		s->stream.pipe->ops->flush(s->stream.pipe);
 	/* While bytes move, the next ones are not far. */
-	return active() && (more || moved != s->stream.out_bytes + s->stream.in_bytes);
+	return sender_active(s) && (more || moved != s->stream.out_bytes + s->stream.in_bytes);
+}
+
+bool send_poll(void)
+{
+	bool more = false;
+
+	/* Each is the first now and then: it finds the network's buffers empty. */
+	first = (first + 1) % SENDERS_MAX;
+	for (u32 i = 0; i < SENDERS_MAX; i++) {
+		struct sender *s = &senders[(first + i) % SENDERS_MAX];
+
+		if (sender_active(s))
+			more |= turn(s);
+	}
+	return more;
 }
 
 /* --- for migrate.c ---------------------------------------------------------------------------- */
 
-int send_cancel(void)
+static int cancel(struct sender *s)
 {
-	if (!active())
-		return -E_NOENT;
-	if (out.committed)
+	if (s->committed)
 		return -E_BUSY;
-	sender_fail(&out, false, "canceled");
+	sender_fail(s, false, "canceled");
 	return 0;
+}
+
+int send_cancel(const struct vm *vm)
+{
+	struct sender *s = sender_of(vm);
+
+	return s ? cancel(s) : -E_NOENT;
+}
+
+int send_cancel_all(void)
+{
+	int result = -E_NOENT;
+
+	for (struct sender *s = next_active(NULL); s; s = next_active(s)) {
+		int error = cancel(s);
+
+		if (result)
+			result = error;
+	}
+	return result;
+}
+
+static u64 deadline_of(const struct sender *s)
+{
+	u64 next = s->moved_ns + peers_silence_ns();
+
+	if (s->send_at_ns && (!s->stream.pipe || s->send_at_ns < next))
+		next = s->send_at_ns;
+	if (s->limits.total_ns && !limits_over(&s->limits, s->start_ns, time_ns()))
+		next = MIN(next, s->start_ns + s->limits.total_ns);
+	return next;
 }
 
 u64 send_next_deadline(void)
 {
-	u64 next = out.moved_ns + peers_silence_ns();
+	u64 next = 0;
 
-	if (!active())
-		return 0;
-	if (out.send_at_ns && (!out.stream.pipe || out.send_at_ns < next))
-		next = out.send_at_ns;
-	if (out.limits.total_ns && !limits_over(&out.limits, out.start_ns, time_ns()))
-		next = MIN(next, out.start_ns + out.limits.total_ns);
+	for (struct sender *s = next_active(NULL); s; s = next_active(s))
+		next = deadline_sooner(next, deadline_of(s));
 	return next;
 }
 
-void send_get_progress(struct migrate_progress *progress)
+static void progress_of(const struct sender *s, struct migrate_progress *progress)
 {
-	*progress = out.progress;
-	if (!active())
+	*progress = s->progress;
+	if (!sender_active(s))
 		return;
-	progress->pages_sent = out.pages.pages;
-	progress->pages_zero = out.pages.zeros;
-	progress->pages_left = out.pages.left;
-	progress->bytes_sent = out.stream.out_bytes;
-	progress->total_ns = time_ns() - out.start_ns;
+	progress->pages_sent = s->pages.pages;
+	progress->pages_zero = s->pages.zeros;
+	progress->pages_left = s->pages.left;
+	progress->bytes_sent = s->stream.out_bytes;
+	progress->total_ns = time_ns() - s->start_ns;
+}
+
+bool send_get_progress(u32 id, struct migrate_progress *progress)
+{
+	memset(progress, 0, sizeof(*progress));
+	for (u32 i = 0; id && i < SENDERS_MAX; i++)
+		if (senders[i].progress.id == id) {
+			progress_of(&senders[i], progress);
+			return true;
+		}
+	return false;
+}
+
+u32 send_last_id(void)
+{
+	return last_id;
+}
+
+u32 send_next_id(u32 after)
+{
+	u32 next = 0;
+
+	for (struct sender *s = next_active(NULL); s; s = next_active(s))
+		if (s->progress.id > after && (!next || s->progress.id < next))
+			next = s->progress.id;
+	return next;
 }
 
 bool send_committed(const struct vm *vm)
 {
-	return active() && out.vm == vm && out.committed;
+	const struct sender *s = sender_of(vm);
+
+	return s && s->committed;
 }
 
 bool send_busy(const struct vm *vm)
 {
-	return active() && out.vm == vm;
+	return sender_of(vm) != NULL;
 }
 
 const struct vm *send_moving(const struct handover *handover)
 {
-	return active() && handover_equal(&out.handover, handover) ? out.vm : NULL;
+	for (struct sender *s = next_active(NULL); s; s = next_active(s))
+		if (handover_equal(&s->handover, handover))
+			return s->vm;
+	return NULL;
 }

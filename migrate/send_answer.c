@@ -21,10 +21,18 @@ static void answer_reason(struct sender *s, bool refused)
 
 	stream_reason(&s->stream, text, sizeof(text));
 	s->progress.refused = refused;
+	s->progress.busy = refused && ((const struct wire_reason *)s->body)->error == E_BUSY;
+	s->progress.peers_fault = true;
 	if (refused)
 		sender_fail(s, true, "%s%s", s->check.only ? "" : "refused: ", text);
 	else
 		sender_fail(s, true, "%s gave up: %s", s->peer.name, text);
+}
+
+static void broke_protocol(struct sender *s, const char *what, const char *how)
+{
+	s->progress.peers_fault = true;
+	sender_fail(s, false, "%s broke the protocol: %s%s", s->peer.name, what, how);
 }
 
 /* END is sent, and the peer has not yet said that it has all. */
@@ -49,14 +57,14 @@ static void answer(struct sender *s)
 	else if (type == RECORD_RUNNING && s->step == MIGRATE_COMMIT && stream_idle(&s->stream))
 		sender_done(s);
 	else
-		sender_fail(s, false, "%s broke the protocol: %s came too early or too late", s->peer.name,
-			    record_name(type));
+		broke_protocol(s, record_name(type), " came too early or too late");
 }
 
 static void connection_broke(struct sender *s, int status)
 {
 	const char *why = s->stream.pipe->why;
 
+	s->progress.peers_fault = true;
 	if (why)
 		sender_fail(s, false, "no connection to %s: %s", s->peer.name, why);
 	else if (s->step == MIGRATE_CONNECT)
@@ -85,7 +93,7 @@ void sender_read_answers(struct sender *s)
 			continue;
 		}
 		if (error != -E_AGAIN) {
-			sender_fail(s, false, "%s broke the protocol: %s", s->peer.name, s->stream.why);
+			broke_protocol(s, s->stream.why, "");
 			return;
 		}
 		status = s->stream.pipe->ops->status(s->stream.pipe);

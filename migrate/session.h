@@ -7,6 +7,8 @@
 #include "migrate/stream.h"
 #include "types.h"
 
+struct arrival;
+
 #define SESSION_BODY_BYTES STREAM_HELLO_MAX
 
 enum session_state {
@@ -25,6 +27,7 @@ struct session {
 	enum session_state state;
 	struct migrate_peer peer;
 	struct stream stream;
+	struct arrival *arrival; /* the guest that comes over it; NULL: none does (any more) */
 	hpa_t body_block;
 	bool verifying; /* MEMORY: all has come, digests of it are on their way */
 	u64 hello_ns, moved_ns, moved_mark, linger_ns;
@@ -41,9 +44,11 @@ void session_verify(struct session *s);
 void session_turn_down(struct session *s, u16 type, int error, const char *why);
 /* Closes the connection; the guest that was arriving over it is freed. */
 void session_hang_up(struct session *s, bool abort);
-/* The guest that is arriving, over whichever connection; false: none is. */
-bool session_get_arrival(struct migrate_arrival *arrival);
 /* Of the guest that is arriving over this connection, for messages; NULL: none is. */
 const char *session_guest(const struct session *s);
+
+/* receive.c */
+/* Over which the guest of this very try arrives; NULL: over none. */
+struct session *receive_session(const struct handover *handover);
 
 #endif

@@ -71,6 +71,7 @@ static err_t on_accepted(void *arg, struct tcp_pcb *pcb, err_t error)
 		return ERR_ABRT;
 	}
 	t->connected = true;
+	t->came_in = true;
 	tcp_loss_start(&t->loss, pcb);
 	tcp_pipe_aborted = NULL;
 	if (!listener->accept(&t->pipe, ip) && t->used && t->pcb == pcb)

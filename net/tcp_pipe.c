@@ -31,6 +31,14 @@
 #define POLL_TICKS 2 /* of lwIP's slow timer */
 /* Told to the peer in steps: each may be a frame of its own. */
 #define RECVED_STEP_BYTES 32768u
+/* lwip/lwippools.h, without lwIP's headers. */
+#define SMALL_BYTES 1460u
+#define SMALL_COUNT 320u
+#define LARGE_BYTES 16128u
+#define LARGE_COUNT 64u
+/* Of a window: a smaller part would not be told when it opens (TCP_WND_UPDATE_THRESHOLD). */
+#define SHARING_MAX 4u
+static_assert(TCP_WND / SHARING_MAX >= 2 * TCP_WND_UPDATE_THRESHOLD, "a share that was consumed is told at once");
 
 static struct tcp_pipe pipes[PIPES_MAX];
 static u32 timeout_s = TIMEOUT_DEFAULT_S;
@@ -159,13 +167,36 @@ static int pipe_status(struct pipe *pipe)
 	return t->connected ? 0 : -E_AGAIN;
 }
 
+/* Of data on its way out, in segments as this connection's: lwip/lwippools.h. */
+static u64 pool_bytes(const struct tcp_pipe *t)
+{
+	u64 mss = tcp_mss(t->pcb);
+
+	return mss <= SMALL_BYTES ? SMALL_COUNT * mss : LARGE_COUNT * MIN(mss, LARGE_BYTES);
+}
+
+/*
+ * That pool is one for all pipes. One whose peer stands still fills what it may have, and keeps it until the peer goes
+ * on or is given up: so nobody takes more than three quarters of what the others have left.
+ */
+static size_t fair_room(const struct tcp_pipe *t)
+{
+	u64 others = 0, own = t->put_bytes - t->acked_bytes, pool = pool_bytes(t), most;
+
+	for (u32 i = 0; i < PIPES_MAX; i++)
+		if (pipes[i].used && pipes[i].pcb && &pipes[i] != t)
+			others += pipes[i].put_bytes - pipes[i].acked_bytes;
+	most = (pool - MIN(others, pool)) * 3 / 4;
+	return (size_t)(most - MIN(own, most));
+}
+
 static size_t pipe_room(struct pipe *pipe)
 {
 	struct tcp_pipe *t = tcp_pipe_of(pipe);
 
 	if (!t->pcb || !t->connected || tcp_sndqueuelen(t->pcb) + 8 > TCP_SND_QUEUELEN)
 		return 0;
-	return tcp_sndbuf(t->pcb);
+	return MIN((size_t)tcp_sndbuf(t->pcb), fair_room(t));
 }
 
 static size_t pipe_put(struct pipe *pipe, const void *data, size_t bytes)
@@ -208,11 +239,25 @@ static size_t pipe_peek(struct pipe *pipe, const void **data)
 	return p->len - t->rx_offset;
 }
 
-/* Opens the window by what was consumed; also sends, if the peer should know at once. */
-static void tell_recved(struct tcp_pipe *t)
+/*
+ * lwIP's buffers for what comes (PBUF_POOL_SIZE) hold little more than one window, and when they are full everybody's
+ * frames are lost: so where several peers send, they share it. What a pipe holds back of its window it does not tell.
+ */
+static u32 held_back(const struct tcp_pipe *t)
 {
-	while (t->recved_bytes && t->pcb) {
-		u16 step = (u16)MIN(t->recved_bytes, RECVED_STEP_BYTES);
+	u32 sharing = 0;
+
+	for (u32 i = 0; i < PIPES_MAX; i++)
+		sharing += pipes[i].used && pipes[i].pcb && pipes[i].came_in;
+	sharing = MIN(sharing, SHARING_MAX);
+	return t->came_in && sharing > 1 ? TCP_WND - TCP_WND / sharing : 0;
+}
+
+/* Opens the window by what was consumed, but for what is left; also sends, if the peer should know at once. */
+static void tell_recved(struct tcp_pipe *t, u32 left)
+{
+	while (t->recved_bytes > left && t->pcb) {
+		u16 step = (u16)MIN(t->recved_bytes - left, RECVED_STEP_BYTES);
 
 		t->recved_bytes -= step;
 		tcp_recved(t->pcb, step);
@@ -222,6 +267,7 @@ static void tell_recved(struct tcp_pipe *t)
 static void pipe_consume(struct pipe *pipe, size_t bytes)
 {
 	struct tcp_pipe *t = tcp_pipe_of(pipe);
+	u32 left;
 
 	while (bytes) {
 		struct pbuf *p = t->rx[t->rx_tail % RX_QUEUE_PBUFS];
@@ -238,8 +284,9 @@ static void pipe_consume(struct pipe *pipe, size_t bytes)
 			t->rx_offset = 0;
 		}
 	}
-	if (t->recved_bytes >= RECVED_STEP_BYTES || t->rx_head == t->rx_tail)
-		tell_recved(t);
+	left = held_back(t);
+	if (t->recved_bytes >= left + RECVED_STEP_BYTES || t->rx_head == t->rx_tail)
+		tell_recved(t, left);
 }
 
 static u64 pipe_unacked(struct pipe *pipe)
@@ -265,7 +312,7 @@ static void pipe_close(struct pipe *pipe, bool abort)
 	} else if (pcb) {
 		bool unread = t->rx_tail != t->rx_head;
 
-		tell_recved(t);
+		tell_recved(t, 0);
 		t->pcb = NULL;
 		tcp_arg(pcb, NULL);
 		tcp_recv(pcb, NULL);

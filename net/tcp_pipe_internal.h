@@ -8,7 +8,7 @@
 
 #include "lwip/tcp.h"
 
-#define PIPES_MAX 8
+#define PIPES_MAX 12 /* all that TLS can have (tls_pipe.c), and one that it refuses */
 #define RX_QUEUE_PBUFS 1024 /* a power of two */
 
 struct tcp_pipe {
@@ -16,6 +16,7 @@ struct tcp_pipe {
 	bool used;
 	bool connected;
 	bool peer_closed;
+	bool came_in;        /* the peer has connected: most of what it says is memory */
 	int error;           /* 0, or why the connection ended */
 	struct tcp_pcb *pcb; /* NULL when it ended */
 	struct tcp_loss loss;

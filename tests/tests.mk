@@ -82,12 +82,12 @@ $(HOST_PROGRAMS): $(HOST)/%: $(HOST)/obj/tests/host/%.o $(HOST)/fake.a $(HOST)/c
 	$(Q)$(HOST_CC) $(HOST_CFLAGS) $< -Wl,--start-group $(HOST)/fake.a $(HOST)/core.a -Wl,--end-group -lcmocka -o $@
 
 -include $(patsubst %.c,$(HOST)/obj/%.d,$(HOST_CORE) $(MBEDTLS_C) $(HOST_FAKES) $(HOST_HELPERS) $(HOST_TESTS))
-# A host as a shared object, which test_migrate_faults loads once for each of its hosts.
+# A host as a shared object, which test_migrate_faults and test_migrate_fleet load once for each of their hosts.
 $(HOST)/fault_host.so: $(HOST)/obj/tests/host/faults/image.o $(HOST)/fake.a $(HOST)/core.a
 	$(Q)$(HOST_CC) $(HOST_CFLAGS) -shared -Wl,-Bsymbolic -Wl,-z,now $< -Wl,--start-group $(HOST)/fake.a $(HOST)/core.a \
 		-Wl,--end-group -o $@
 $(HOST)/obj/tests/host/faults/image.o: HOST_TEST_CFLAGS += -Wno-unused-function
-$(HOST)/test_migrate_faults: $(HOST)/fault_host.so
+$(HOST)/test_migrate_faults $(HOST)/test_migrate_fleet: $(HOST)/fault_host.so
 -include $(HOST)/obj/tests/host/faults/image.d
 
 

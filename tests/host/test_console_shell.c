@@ -332,6 +332,77 @@ static void test_top(unused void **state)
 	assert_string_equal(printed(), "");
 }
 
+static bool shows(const char *text)
+{
+	for (u32 i = 0; i < 20000 && !strstr(shown, text); i++) {
+		bed_step();
+		poll_console();
+	}
+	if (!strstr(shown, text))
+		fprintf(stderr, "wanted '%s', got '%s'\n", text, shown);
+	return strstr(shown, text) != NULL;
+}
+
+static void key(const char *text)
+{
+	shown_bytes = 0;
+	shown[0] = 0;
+	typed = text;
+	poll_console();
+}
+
+/* Whoever left the progress line hears of the end; who comes back to it, of another move. */
+static void test_moves_unwatched(unused void **state)
+{
+	bed_create();
+	assert_int_equal(fault_set("send.rounds", FAULT_FOREVER), 0);
+	expect("migrate --live web alpha", "");
+	assert_true(shows("web -> alpha"));
+	key("\r");
+	assert_non_null(strstr(shown, "(goes on; "));
+	expect("migrate web alpha", "web is on its way to alpha already");
+	expect("migrate --cancel db", "there is no guest 'db' here");
+	expect("migrate --cancel web", "cancelled");
+	assert_true(shows("web was not moved to alpha: canceled"));
+	expect("migrate --cancel web", "web is not being moved");
+}
+
+static void test_evacuate(unused void **state)
+{
+	struct vm *vm;
+
+	expect("evacuate", "evacuate: there is no guest here");
+	vm = bed_create();
+	expect("evacuate alpha", "usage: evacuate");
+	expect("evacuate --check", "evacuate: unknown option --check");
+	expect("evacuate --bandwidth x", "evacuate: --bandwidth wants MB/s");
+	expect("migrate --offline web alpha", "migrate: unknown option --offline");
+	expect("migrate --all", "usage: migrate");
+	expect("migrate --all web alpha", "usage: migrate");
+	expect("migrate --all --check alpha", "--check is for one guest");
+	expect("migrate --all delta", "migrate: delta is no peer");
+	/* "beta" is this very host too, and says so: then the next one is tried. */
+	assert_int_equal(fault_set("send.rounds", FAULT_FOREVER), 0);
+	command("evacuate");
+	assert_true(shows("\x1b[?7levacuate: 0 of 1 gone  web -> alpha round 1 0 %"));
+	key("\x03");
+	assert_true(shows("evacuate: 0 of 1 guest went\n  web stays here and runs on: the host at that address is not beta"));
+	assert_non_null(strstr(shown, "; canceled\n"));
+	assert_ptr_equal(bed_running(), vm);
+	command("evacuate --offline");
+	assert_true(shows("web -> alpha"));
+	key("\r");
+	assert_non_null(strstr(shown, "(goes on; "));
+	expect("evacuate", "evacuate is under way ('migrate --cancel' stops it)");
+	fault_clear_all();
+	shown_bytes = 0;
+	assert_true(shows("  web runs on alpha: "));
+	expect("migrate --status", "web runs on alpha: ");
+	/* All of it once more, and to the end. */
+	command("migrate --all --live alpha");
+	assert_true(shows("migrate --all alpha: 1 of 1 guest went\n  web runs on alpha: "));
+}
+
 static void test_owner_unknown(unused void **state)
 {
 	struct migrate_peer peer = { .name = "beta", .ip = { 10, 0, 0, 2 } };
@@ -357,7 +428,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_create), TEST(test_create_paused), TEST(test_ended), TEST(test_last_words), TEST(test_memory), TEST(test_moving),
-		TEST(test_warned_on_arrival), TEST(test_progress_line), TEST(test_top), TEST(test_owner_unknown),
+		TEST(test_warned_on_arrival), TEST(test_progress_line), TEST(test_top), TEST(test_moves_unwatched), TEST(test_evacuate),
+		TEST(test_owner_unknown),
 	};
 
 	return cmocka_run_group_tests_name("console_shell", tests, NULL, NULL);

@@ -11,15 +11,11 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <link.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,17 +24,14 @@
 #include "errors.h"
 #include "fake/fake_beacon.h"
 #include "fake/fake_wire.h"
-#include "faults/image.h"
+#include "faults/program.h"
 
 #define HOSTS WIRE_HOSTS
 #define RUNS_DEFAULT 10500
 #define WORKERS 2
 
 static struct host {
-	const struct image_api *api;
-	u8 *data, *data_copy; /* its statics, and as they were when it was loaded */
-	size_t data_bytes;
-	void *memory;
+	struct program program;
 	u64 pages; /* used when it has no guest */
 	u64 boots;
 	struct image_state now;
@@ -82,106 +75,40 @@ static void check(bool good, const char *what)
 	fail();
 }
 
-/* --- the hosts as programs -------------------------------------------------------------------- */
-
-/* Past the sanitizer's eyes: the gaps between variables are copied too. */
-static void copy_raw(void *to, const void *from, size_t bytes)
-{
-	asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes) : : "memory");
-}
-
-static int find_data(struct dl_phdr_info *info, unused size_t size, void *ctx)
-{
-	struct host *host = ctx;
-	u64 begin = 0, end = 0, code = (u64)(uintptr_t)host->api;
-	bool mine = false;
-
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *p = &info->dlpi_phdr[i];
-		u64 base = info->dlpi_addr + p->p_vaddr;
-
-		if (p->p_type != PT_LOAD)
-			continue;
-		mine |= code >= base && code < base + p->p_memsz;
-		if (p->p_flags & PF_W) {
-			begin = base;
-			end = base + p->p_memsz;
-		}
-	}
-	for (int i = 0; i < info->dlpi_phnum; i++)
-		if (info->dlpi_phdr[i].p_type == PT_GNU_RELRO)
-			begin = ALIGN_DOWN(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr + info->dlpi_phdr[i].p_memsz, PAGE_SIZE);
-	if (!mine)
-		return 0;
-	host->data = (u8 *)(uintptr_t)begin;
-	host->data_bytes = end - begin;
-	return 1;
-}
-
-/* A copy of the file is another program to the loader, with statics of its own. */
-static void load(struct host *host, const char *file)
-{
-	const struct image_api *(*api)(void);
-	int from = open(file, O_RDONLY), to = memfd_create("fault_host", 0);
-	char path[64];
-	void *image;
-
-	while (sendfile(to, from, NULL, 1 << 24) > 0)
-		;
-	close(from);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", to);
-	image = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-	if (!image)
-		fprintf(stderr, "%s: %s\n", file, dlerror());
-	assert_non_null(image);
-	*(void **)&api = dlsym(image, "image_api");
-	host->api = api();
-	assert_true(dl_iterate_phdr(find_data, host));
-	host->data_copy = malloc(host->data_bytes);
-	copy_raw(host->data_copy, host->data, host->data_bytes);
-	host->memory = mmap(NULL, 2 * IMAGE_MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	assert_true(host->memory != MAP_FAILED);
-	host->memory = (void *)ALIGN_UP((u64)host->memory, IMAGE_MEMORY_BYTES);
-}
+/* --- the hosts ------------------------------------------------------------------------------- */
 
 static int load_all(unused void **state)
 {
-	char file[512];
-	ssize_t n = readlink("/proc/self/exe", file, sizeof(file) - 32);
-
-	assert_true(n > 0);
 	all_seen = mmap(NULL, WORKERS * sizeof(*all_seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_true(all_seen != MAP_FAILED);
-	file[n] = 0;
-	strcpy(strrchr(file, '/') + 1, "fault_host.so");
 	for (u32 i = 0; i < HOSTS; i++)
-		load(&hosts[i], file);
+		program_load(&hosts[i].program);
 	return 0;
 }
 
 static int unload_all(unused void **state)
 {
 	for (u32 i = 0; i < HOSTS; i++)
-		free(hosts[i].data_copy);
+		program_unload(&hosts[i].program);
 	return 0;
 }
 
 static void call(u32 h)
 {
 	wire_caller = h;
-	hosts[h].api->set_time(wire_now_ns);
+	hosts[h].program.api->set_time(wire_now_ns);
 }
 
 static void look(u32 h)
 {
-	hosts[h].api->look(&hosts[h].now);
+	hosts[h].program.api->look(&hosts[h].now);
 }
 
 static void boot(u32 h)
 {
 	struct migrate_config config = { .peer_count = 0 };
 
-	copy_raw(hosts[h].data, hosts[h].data_copy, hosts[h].data_bytes);
+	program_reset(&hosts[h].program);
 	strcpy(config.host_name, names[h]);
 	for (u32 i = 0; i < HOSTS; i++) {
 		if (i == h)
@@ -191,9 +118,9 @@ static void boot(u32 h)
 		memcpy(config.peers[config.peer_count++].ip, (u8[]){ 10, 0, 0, (u8)(i + 1) }, 4);
 	}
 	wire_caller = h;
-	hosts[h].api->set_time(wire_now_ns);
-	hosts[h].api->boot(&config, wire_pipes(h), wire_datagrams(), &fake_beacon_auth,
-			   seed * 64 + h * 16 + hosts[h].boots++, hosts[h].memory);
+	hosts[h].program.api->set_time(wire_now_ns);
+	hosts[h].program.api->boot(&config, wire_pipes(h), wire_datagrams(), &fake_beacon_auth,
+			   seed * 64 + h * 16 + hosts[h].boots++, hosts[h].program.memory);
 	look(h);
 	hosts[h].pages = hosts[h].now.pages_used;
 }
@@ -224,7 +151,7 @@ static void turn(u32 h)
 	struct image_state before = host->now;
 
 	call(h);
-	host->api->turn();
+	host->program.api->turn();
 	look(h);
 	check(host->now.copies <= 1, "two copies on one host");
 	check(count_running() <= 1 || contradicted, "two run");
@@ -282,7 +209,7 @@ static void force(u32 h)
 	seen->forces++;
 	seen->contradicted += wrong;
 	call(h);
-	(void)host->api->force();
+	(void)host->program.api->force();
 	look(h);
 }
 
@@ -295,7 +222,7 @@ static void destroy(u32 h)
 	excused = true;
 	forced = false;
 	call(h);
-	hosts[h].api->destroy();
+	hosts[h].program.api->destroy();
 	look(h);
 }
 
@@ -313,7 +240,7 @@ static void act(u32 h)
 	switch (wire_random() % 16) {
 	case 0 ... 4:
 		call(h);
-		if (hosts[h].now.copies && !hosts[h].api->migrate(names[(h + 1 + wire_random() % (HOSTS - 1)) % HOSTS],
+		if (hosts[h].now.copies && !hosts[h].program.api->migrate(names[(h + 1 + wire_random() % (HOSTS - 1)) % HOSTS],
 								   wire_random() % 2)) {
 			note("%s migrates\n", names[h]);
 			seen->moves++;
@@ -321,7 +248,7 @@ static void act(u32 h)
 		break;
 	case 5:
 		call(h);
-		if (!hosts[h].api->cancel())
+		if (!hosts[h].program.api->cancel())
 			note("%s cancels\n", names[h]);
 		break;
 	case 6 ... 7:
@@ -341,7 +268,7 @@ static void act(u32 h)
 	case 11 ... 12:
 		call(h);
 		/* Most often where the guest changes hands: the last three. */
-		hosts[h].api->hold(wire_random() % 3 == 0 ? NULL :
+		hosts[h].program.api->hold(wire_random() % 3 == 0 ? NULL :
 				   points[wire_random() % 2 ? ARRAY_SIZE(points) - 1 - wire_random() % 3 :
 					  wire_random() % ARRAY_SIZE(points)]);
 		break;
@@ -374,7 +301,7 @@ static void calm(void)
 	note("calm\n");
 	wire_calm();
 	for (u32 i = 0; i < HOSTS; i++)
-		hosts[i].api->hold(NULL);
+		hosts[i].program.api->hold(NULL);
 	for (u32 second = 0; second < 60 && quiet < 5; second++) {
 		for (u32 k = 0; k < (second < 3 ? 150 : 10); k++) {
 			for (u32 h = 0; h < HOSTS; h++)
@@ -410,7 +337,7 @@ static void at_rest(void)
 	seen->ended_moved += hosts[0].now.copies == 0;
 	for (u32 i = 0; i < HOSTS; i++) {
 		call(i);
-		hosts[i].api->destroy();
+		hosts[i].program.api->destroy();
 		excused = true;
 		turn(i);
 		check(hosts[i].now.pages_used == hosts[i].pages, "pages are missing");
@@ -429,7 +356,7 @@ static void run(void)
 		boot(i);
 	}
 	call(0);
-	hosts[0].api->create();
+	hosts[0].program.api->create();
 	look(0);
 	hosts[0].now.owner = OWNER_RUNS;
 	wire.put_max = wire_random() % 3 ? 0 : 1 + (u32)(wire_random() % 5000);

@@ -254,7 +254,7 @@ static void begin_check(void)
 	assert_int_equal(answer(), RECORD_ACCEPT);
 	/* Nothing of the guest is there. */
 	assert_null(vm_next_any(NULL));
-	assert_false(migrate_get_arrival(&(struct migrate_arrival){ 0 }));
+	assert_false(migrate_get_arrival(0, &(struct migrate_arrival){ 0 }));
 }
 
 static void send_probe(u32 bytes)

@@ -21,6 +21,7 @@
 
 #define PORT 8002
 #define STEPS 2000
+#define PIPES 11 /* tls_pipe.c */
 
 static const u8 key[TLS_KEY_BYTES] = "the cluster's key, 32 bytes long";
 static const u8 other_key[TLS_KEY_BYTES] = "not the cluster's key, as it is";
@@ -416,7 +417,7 @@ static void test_many(unused void **state)
 	static const u8 ip[4] = { 10, 0, 0, 2 };
 
 	for (u32 round = 0; round < 3; round++) {
-		struct pipe *pipes[8];
+		struct pipe *pipes[16];
 		u32 count = 0;
 		struct pipe *plain;
 
@@ -426,12 +427,41 @@ static void test_many(unused void **state)
 				break;
 			assert_true(++count < ARRAY_SIZE(pipes));
 		}
-		assert_int_equal(count, 6);
+		assert_int_equal(count, PIPES);
 		while (count)
 			count--, pipes[count]->ops->close(pipes[count], true);
 		fake_pipe_reset();
 		assert_int_equal(fake_network.listen(PORT, on_accept), 0);
 	}
+}
+
+/* All at once, both ends of each here: mbedTLS' memory is enough for their handshakes, and for what they carry then. */
+static void all_at_once(void)
+{
+	struct ends ends[PIPES / 2];
+
+	for (u32 i = 0; i < ARRAY_SIZE(ends); i++)
+		ends[i] = connect_as("alpha", "alpha");
+	for (u32 step = 0; step < STEPS; step++)
+		for (u32 i = 0; i < ARRAY_SIZE(ends); i++)
+			turn(&ends[i]);
+	for (u32 i = 0; i < ARRAY_SIZE(ends); i++) {
+		assert_int_equal(ends[i].client->ops->status(ends[i].client), 0);
+		assert_int_equal(ends[i].server->ops->status(ends[i].server), 0);
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(ends); i++)
+		transfer(&ends[i], ends[i].client, ends[i].server, 50000);
+	for (u32 i = 0; i < ARRAY_SIZE(ends); i++)
+		close_both(&ends[i]);
+}
+
+static void test_all_at_once(unused void **state)
+{
+	static const struct tls_pem certificate = PEM(alpha_crt), private_key = PEM(alpha_key);
+
+	all_at_once();
+	assert_int_equal(host_with("alpha", certificate, private_key), 0);
+	all_at_once();
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -596,7 +626,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_key), TEST(test_wrong_key), TEST(test_wrong_name), TEST(test_no_key), TEST(test_certificates),
 		TEST(test_certificate_of_another), TEST(test_own_certificate), TEST(test_foreign_certificate), TEST(test_garbage),
-		TEST(test_slow), TEST(test_cut), TEST(test_small_pieces), TEST(test_many), TEST(test_proof),
+		TEST(test_slow), TEST(test_cut), TEST(test_small_pieces), TEST(test_many), TEST(test_all_at_once), TEST(test_proof),
 		TEST(test_meet), TEST(test_not_met), TEST(test_renewed),
 	};
 

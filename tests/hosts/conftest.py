@@ -16,7 +16,8 @@ import bed
 
 # Parts of the tests that run beside each other (tools/run_tests), each in its own namespace; without a lane, all of them.
 MOVES = ("test_migrate.py", "test_check.py", "test_limits.py", "test_refusals.py")
-LINK = ("test_link.py", "test_smp.py", "test_sched.py", "test_large.py", "test_kernels.py")   # which wait a lot, and what keeps CPUs busy beside them
+# Which wait a lot, and what keeps CPUs busy beside them.
+LINK = ("test_link.py", "test_smp.py", "test_sched.py", "test_large.py", "test_kernels.py", "test_fleet.py")
 LANES = {"link": lambda vendor, file: vendor != "intel" and file in LINK,
          "moves": lambda vendor, file: vendor != "intel" and file in MOVES,
          "amd": lambda vendor, file: vendor != "intel" and file not in (*MOVES, *LINK),

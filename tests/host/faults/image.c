@@ -57,6 +57,12 @@ void pages_free(hpa_t block, unsigned int order)
 	pages_used -= BIT(order);
 }
 
+/* No guest of the tests has a GiB. */
+void pages_break(unused hpa_t block, unused unsigned int order, unused unsigned int smaller)
+{
+	abort();
+}
+
 u64 pages_free_count(void)
 {
 	return IMAGE_MEMORY_BYTES / PAGE_SIZE - pages_used;
@@ -89,7 +95,7 @@ void fake_pages_set_total(unused u64 pages)
 {
 }
 
-static struct bed_cpu bed_cpus[8];
+static struct bed_cpu bed_cpus[16];
 
 static void *image_calloc(unused size_t count, unused size_t bytes)
 {
@@ -137,16 +143,16 @@ static u64 counter_of(struct vm *vm)
 
 static void turn(void)
 {
-	struct vm *vm;
 	u64 value;
 
 	migrate_poll();
 	vm_service();
-	vm = bed_running();
-	if (!vm)
-		return;
-	value = counter_of(vm) + 1;
-	assert_int_equal(gmem_write(&vm->gmem, COUNTER_GPA, &value, sizeof(value)), 0);
+	for (struct vm *vm = vm_next(NULL); vm; vm = vm_next(vm)) {
+		if (!bed_runs(vm))
+			continue;
+		value = counter_of(vm) + 1;
+		assert_int_equal(gmem_write(&vm->gmem, COUNTER_GPA, &value, sizeof(value)), 0);
+	}
 }
 
 static void create(void)
@@ -196,7 +202,7 @@ static void look(struct image_state *state)
 	memset(state, 0, sizeof(*state));
 	for (struct vm *each = vm; each; each = vm_next(each))
 		state->copies++;
-	state->arriving = migrate_get_arrival(&arrival);
+	state->arriving = migrate_get_arrival(0, &arrival);
 	state->pages_used = pages_used;
 	if (!vm)
 		return;
@@ -209,11 +215,100 @@ static void look(struct image_state *state)
 	state->why = vm->why;
 }
 
+/* --- several guests --------------------------------------------------------------------------- */
+
+static bool create_of(const char *text)
+{
+	struct cfg_report report = { .line = bed_ignore_line };
+	struct vm_config config;
+	struct vm *vm;
+	char why[200];
+
+	assert_int_equal(vm_config_parse(&config, "guest.cfg", text, strlen(text), &report), 0);
+	vm_config_complete(&config);
+	if (vm_create_incoming(&config, &vm, why, sizeof(why)))
+		return false;
+	assert_int_equal(gmem_zero(&vm->gmem, 0, vm->gmem.pages * PAGE_SIZE), 0);
+	/* It uses some of it. */
+	for (u64 page = 0; page < vm->gmem.pages; page += 5) {
+		u64 value = random_u64();
+
+		assert_int_equal(gmem_write(&vm->gmem, page * PAGE_SIZE + 8, &value, sizeof(value)), 0);
+	}
+	vm_publish(vm);
+	vm_start(vm);
+	return true;
+}
+
+static int start(const char *guest, const char *peer, const struct migrate_options *options, char *why, size_t why_bytes)
+{
+	return vm_find(guest) ? migrate_start(vm_find(guest), peer, options, why, why_bytes) : -E_NOENT;
+}
+
+static int cancel_guest(const char *guest)
+{
+	return vm_find(guest) ? migrate_cancel_guest(vm_find(guest)) : -E_NOENT;
+}
+
+static void look_guest(const char *name, struct image_guest *guest)
+{
+	struct vm *vm = vm_find(name);
+
+	memset(guest, 0, sizeof(*guest));
+	if (!vm)
+		return;
+	guest->here = true;
+	guest->runs = bed_runs(vm);
+	guest->moving = migrate_busy(vm);
+	guest->counter = counter_of(vm);
+	guest->why = vm->why;
+}
+
+static u32 arrivals(void)
+{
+	struct migrate_arrival arrival;
+	u32 count = 0;
+
+	while (migrate_get_arrival(count, &arrival))
+		count++;
+	return count;
+}
+
+static bool last_progress(const char *guest, struct migrate_progress *progress)
+{
+	struct migrate_progress last;
+
+	migrate_get_progress(&last);
+	for (u32 id = last.id; id && migrate_progress_of(id, progress); id--)
+		if (str_equal(progress->guest, guest))
+			return true;
+	return false;
+}
+
+static const struct plan_guest *plan_guest_of(const char *guest)
+{
+	const struct plan_guest *g;
+
+	for (u32 i = 0; (g = plan_get(i)); i++)
+		if (str_equal(g->guest, guest))
+			return g;
+	return NULL;
+}
+
+static void destroy_all(void)
+{
+	while (vm_next(NULL))
+		vm_destroy(vm_next(NULL));
+}
+
 const struct image_api *image_api(void)
 {
 	static const struct image_api api = {
 		.boot = boot, .set_time = fake_time_set, .turn = turn, .create = create, .migrate = migrate, .cancel = cancel,
 		.force = force, .destroy = destroy, .hold = hold, .look = look,
+		.create_of = create_of, .start = start, .cancel_guest = cancel_guest, .guest = look_guest, .arrivals = arrivals,
+		.progress = last_progress, .plan = plan_start, .plan_cancel = plan_cancel, .plan_active = plan_active,
+		.plan_guest = plan_guest_of, .free_pages = beacons_free_pages, .destroy_all = destroy_all,
 	};
 
 	return &api;
