@@ -105,13 +105,19 @@ static void print_peers(const struct host_config *config)
 	for (u32 i = 0; i < config->peer_count; i++) {
 		const struct host_peer *peer = &config->peers[i];
 		u64 heard_ns = beacons_heard_ns(peer->ip);
+		u64 pages;
+		char free[24];
 
 		terminal_printf("peer             : %s %u.%u.%u.%u", peer->name, peer->ip[0], peer->ip[1], peer->ip[2],
 				peer->ip[3]);
 		if (heard_ns)
-			terminal_printf(", heard %llu s ago\n", (unsigned long long)((time_ns() - heard_ns) / NS_PER_S));
+			terminal_printf(", heard %llu s ago", (unsigned long long)((time_ns() - heard_ns) / NS_PER_S));
 		else
-			terminal_puts(beacons_on() ? ", not heard yet\n" : "\n");
+			terminal_puts(beacons_on() ? ", not heard yet" : "");
+		/* (It may say what it likes.) */
+		if (beacons_free_pages(peer->ip, &pages))
+			terminal_printf(", %s free", format_bytes(free, sizeof(free), MIN(pages, BIT(40)) * PAGE_SIZE));
+		terminal_puts("\n");
 	}
 	if (config->peer_count && !beacons_on())
 		terminal_puts("beacons          : off: they need keys ('key' says more); without them, two copies of a guest\n"

@@ -251,8 +251,9 @@ static int find_peers(const char *host, char *why, size_t why_bytes)
 		plan.peer_count = 1;
 		return peers_target(host, &plan.peers[0].peer, why, why_bytes);
 	}
+	/* (One file for all hosts may name this one, too.) */
 	for (u32 i = 0; (peer = peers_get(i)); i++)
-		if (peer->out && !peers_missing(peer))
+		if (peer->out && !peers_missing(peer) && !str_equal(peer->name, peers_host_name()))
 			plan.peers[plan.peer_count++].peer = *peer;
 	if (plan.peer_count)
 		return 0;

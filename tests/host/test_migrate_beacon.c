@@ -178,6 +178,7 @@ static void test_says_what_it_has(unused void **state)
 	assert_int_equal(said.guests[0].epoch, 5);
 	assert_int_equal(said.guests[0].attempt, 9);
 	assert_int_equal(said.guests[0].state, BEACON_RUNS);
+	assert_int_equal(said.header.free_pages, pages_free_count());
 	vm_pause(vm, VM_PAUSE_USER);
 	turn(2 * NS_PER_S);
 	assert_int_equal(said.guests[0].state, BEACON_PAUSED);

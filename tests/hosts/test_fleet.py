@@ -37,7 +37,8 @@ def hosts(segment, vendor):
 def heard(hosts):
     """Every host knows how much memory every other one has."""
     for host in hosts.values():
-        bed.until(lambda host=host: "not heard" not in host.command("info"), f"{host.name} to hear its peers")
+        others = len(hosts) - 1     # (it is in its own list, too)
+        bed.until(lambda host=host: len(re.findall(r", heard \d+ s ago", host.command("info"))) == others, f"{host.name} to hear its peers")
 
 
 def begin(host, command, shows):
@@ -61,7 +62,7 @@ def alive(host, guest):
 
 @amd_only()
 def test_to_and_fro_at_once(hosts):
-    """A Linux guest goes one way and a small one the other, and while gamma's end stands still another one passes it."""
+    """A Linux guest goes one way and a small one the other, and while one stands still another one passes it."""
     north, south, east = hosts.values()
     north.command("create lin")
     north.command("create t2")
