@@ -49,6 +49,7 @@ struct sched_cpu {
 	u64 since_ns;               /* when running began */
 	u64 vtime_ns;               /* its clock */
 	bool sliced;                /* running has a slice: it will come back by itself */
+	bool alone;                 /* nobody waited when running began */
 	bool idle;                  /* found nothing to run */
 };
 
@@ -166,6 +167,14 @@ static void interrupt_somebody(const struct vcpu *vcpu)
 	tell(found);
 }
 
+/* Whoever runs alone, with no end to its slice, has taken its CPU's clock along. */
+static u64 clock_of_cpu(u32 cpu)
+{
+	const struct sched_cpu *own = &cpus[cpu];
+
+	return own->running && own->alone ? MAX(own->vtime_ns, vtime_of_running(cpu)) : own->vtime_ns;
+}
+
 /* The least clock of the CPUs that may run it. */
 static u64 clock_of(const struct vcpu *vcpu)
 {
@@ -173,7 +182,7 @@ static u64 clock_of(const struct vcpu *vcpu)
 
 	for (u32 i = 0; i < cpu_count(); i++)
 		if (may_run(vcpu, i))
-			least_ns = MIN(least_ns, cpus[i].vtime_ns);
+			least_ns = MIN(least_ns, clock_of_cpu(i));
 	return least_ns == ~0ull ? 0 : least_ns;
 }
 
@@ -362,7 +371,8 @@ static struct vcpu *sched_pick(u64 *slice_ns)
 		own->vtime_ns = MAX(own->vtime_ns, vcpu->vtime_ns);
 		own->since_ns = time_ns();
 		*slice_ns = slice_for(who_waits(cpu, vcpu));
-		own->sliced = *slice_ns != 0;
+		own->alone = *slice_ns == 0;
+		own->sliced = !own->alone;
 		offer_the_rest();
 	}
 	spin_unlock(&lock);
@@ -394,6 +404,8 @@ static void sched_run(struct vcpu *vcpu, u64 slice_ns)
 
 	spin_lock(&lock);
 	vcpu->vtime_ns += weighed(vcpu, vcpu->run_ns - ran_before_ns);
+	if (cpus[cpu].alone)
+		cpus[cpu].vtime_ns = MAX(cpus[cpu].vtime_ns, vcpu->vtime_ns);
 	cpus[cpu].running = NULL;
 	set_place(vcpu, (vcpu->queued || runnable) && vcpu->scheduled, false, 0);
 	spin_unlock(&lock);

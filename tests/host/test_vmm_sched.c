@@ -481,6 +481,36 @@ static void test_sleeper_interrupts(void **state)
 	(void)hog;
 }
 
+static void wake_after_long(struct vcpu *vcpu)
+{
+	if (woken && vcpu->vm != woken)
+		fake_time_advance(20 * NS_PER_S);
+	wake_inside(vcpu);
+}
+
+/* Who had the CPU to itself for long, in one piece, owes nothing to a newcomer; nor has it anything ahead. */
+static void test_newcomer(void **state)
+{
+	struct vm *old, *fresh;
+
+	(void)state;
+	fake_cpu_set_count(2);
+	fresh = make_hog("fresh", 1, 256, 0, 0);
+	vm_pause(fresh, VM_PAUSE_USER);
+	old = make_hog("old", 1, 128, 0, 0);
+	run_cpus(1, 10 * NS_PER_MS);
+	fresh->paused = 0;
+	woken = fresh;
+	fake_hvm_set_hook(wake_after_long);
+	fake_cpu_set_self(1);
+	assert_true(sched_run_slice());
+	fake_hvm_set_hook(hog_entry);
+	old->vcpus[0]->run_ns = fresh->vcpus[0]->run_ns = 0;
+	run_cpus(1, 3 * NS_PER_S);
+	assert_in_range(ran_ms(old), 950, 1050);
+	assert_in_range(ran_ms(fresh), 1950, 2050);
+}
+
 static u32 turns[2];
 
 static void count_turns(struct vcpu *vcpu)
@@ -548,6 +578,7 @@ int main(void)
 		HOG_TEST(test_configured_cap),
 		HOG_TEST(test_idle_cpu_is_told),
 		HOG_TEST(test_sleeper_interrupts),
+		HOG_TEST(test_newcomer),
 		HOG_TEST(test_spinning_yields),
 		HOG_TEST(test_refused),
 	};

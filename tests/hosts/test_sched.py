@@ -41,7 +41,7 @@ def test_shares(host):
     for name in KINDS:
         assert host.command(f"create {name}") == ""
     before, begin = times(host), up(host)
-    bed.until(lambda: sum(times(host)[name] - before[name] for name in ("light", "heavy")) > 6, "the guests to run six seconds")
+    bed.until(lambda: sum(times(host)[name] - before[name] for name in ("light", "heavy")) > 9, "the guests to run nine seconds")
     after, end = times(host), up(host)
     ran = {name: after[name] - before[name] for name in KINDS}
     # (The times are rounded to tenths.)
