@@ -412,11 +412,6 @@ def main():
         figures.update(ipi(segment, "amd"))
         figures.update(wakeup(segment))
         figures.update(vmx_figures(segment))
-        print("bench: ten idle guests, counted (some minutes)", flush=True)
-        figures.update(idle_host(segment))
-        print("bench: shares, and a guest with four vCPUs", flush=True)
-        figures.update(fairness(segment))
-        figures.update(smp_moves(segment))
         print("bench: plain TCP between two Linux machines", flush=True)
         figures["link_tcp_mb_s"] = link_tcp(segment)
         print("bench: memory, and moves of an idle Debian guest", flush=True)
@@ -434,6 +429,12 @@ def main():
         figures.update(throughput(hosts))
         figures["throughput_ratio"] = round(figures["throughput_mb_s"] / figures["link_tcp_mb_s"], 3)
         figures["dirty_guest_slowdown_ratio"] = dirty_slowdown(hosts)
+        for host in hosts.values():
+            host.kill()
+        print("bench: shares, a guest with four vCPUs, ten idle guests (some minutes)", flush=True)
+        figures.update(fairness(segment))
+        figures.update(smp_moves(segment))
+        figures.update(idle_host(segment))
     except Exception:
         for host in hosts.values():
             print(host.logs())
