@@ -30,6 +30,7 @@ def run(*command, timeout=60, check=True, **options):
 
 def until(condition, what, timeout=60):
     """Waits for a condition that can only be asked for."""
+    timeout *= 3    # it is meant of a quiet machine
     end = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > end:

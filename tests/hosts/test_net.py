@@ -63,6 +63,8 @@ def dhcp(segment, request):
 
 
 def wait_for(what, condition, timeout=30):
+    """timeout: on a quiet machine."""
+    timeout *= 4
     end = time.monotonic() + timeout
     while not (found := condition()):
         assert time.monotonic() < end, f"no {what} within {timeout} s"
