@@ -7,6 +7,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "console/terminal.h"
+#include "console/top.h"
 #include "lib/bitmap.h"
 #include "lib/fault.h"
 #include "lib/string.h"
@@ -142,10 +143,8 @@ static void run_dirty(u32 argc, char **argv)
 static void run_cpus(unused u32 argc, unused char **argv)
 {
 	for (u32 i = 0; i < cpu_count(); i++) {
-		const struct cpu *cpu = cpu_get(i);
 		u64 now_ns = time_ns();
-		u64 since_ns = READ_ONCE(cpu->idle_since_ns);
-		u64 idle_ns = READ_ONCE(cpu->idle_ns) + (since_ns ? now_ns - MIN(since_ns, now_ns) : 0);
+		u64 idle_ns = top_idle_ns(i);
 
 		terminal_printf("%u: busy %llu ns at %llu ns\n", i, (unsigned long long)(now_ns - MIN(idle_ns, now_ns)),
 				(unsigned long long)now_ns);

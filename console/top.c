@@ -55,8 +55,7 @@ static struct sample *last = &samples[0], *now = &samples[1];
 static bool active;
 static u64 next_ns;
 
-/* How long the CPU has idled, the time that goes on right now included. */
-static u64 idle_of(u32 cpu)
+u64 top_idle_ns(u32 cpu)
 {
 	const struct cpu *c = cpu_get(cpu);
 	u64 since_ns = READ_ONCE(c->idle_since_ns);
@@ -72,7 +71,7 @@ static void take_sample(struct sample *s)
 	memset(s, 0, sizeof(*s));
 	s->at_ns = time_ns();
 	for (u32 i = 0; i < cpu_count(); i++)
-		s->idle_ns[i] = idle_of(i);
+		s->idle_ns[i] = top_idle_ns(i);
 	for (const struct vm *vm = vm_next(NULL); vm; vm = vm_next((struct vm *)vm), guest++) {
 		guest->id = vm->id;
 		for (u32 i = 0; i < vm->vcpu_count; i++) {

@@ -12,5 +12,7 @@ bool top_input(u8 byte);
 void top_poll(void);
 /* When top_poll() wants to be called again; 0: never. */
 u64 top_deadline(void);
+/* How long the CPU has idled, the time that goes on right now included. */
+u64 top_idle_ns(u32 cpu);
 
 #endif
