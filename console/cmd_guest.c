@@ -32,7 +32,9 @@ static const char *state_name(const struct vm *vm)
 		return owner_state(vm) == OWNER_DOUBT ? "paused, owner unknown" : "paused, another host has it";
 	if (vm->paused & VM_PAUSE_USER)
 		return "paused";
-	return vm->paused ? "moving" : "running";
+	if (vm->paused & ~(u32)VM_PAUSE_CLEAR)
+		return "moving";
+	return vm->paused ? "starting" : "running";
 }
 
 /* Without what is in its balloon, of which the guest may say anything. */

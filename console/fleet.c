@@ -52,7 +52,7 @@ static const char *state_here(const struct plan_guest *g)
 		return "stays here, and has ended";
 	if (vm->paused & VM_PAUSE_OWNER)
 		return "stays here, paused: 'list' says what to do";
-	return vm->paused ? "stays here, paused" : "stays here and runs on";
+	return vm->paused & VM_PAUSE_USER ? "stays here, paused" : "stays here and runs on";
 }
 
 static void line_of(const struct plan_guest *g, char *text, size_t size)

@@ -50,21 +50,12 @@ void balloon_give_back(struct virtio_balloon *balloon)
 		give_back(balloon, chunk);
 }
 
-/* The guest does not want what is in it. A page that is zero anyway need not be sent as one again. */
-static void discard(struct gmem *gmem, u64 page)
-{
-	int error = 0;
-
-	if (!gmem_page_is_zero(gmem, page))
-		error = gmem_zero(gmem, gmem_page_gpa(gmem, page), PAGE_SIZE);
-	assert(!error);
-}
-
 static void inflate(struct virtio_balloon *balloon, u64 page)
 {
 	if (bitmap_test(balloon->held, page))
 		return;
-	discard(&balloon->virtio.dev.vm->gmem, page);
+	/* The guest does not want what is in it. */
+	gmem_zero_page(&balloon->virtio.dev.vm->gmem, page);
 	bitmap_set(balloon->held, page);
 	give_back(balloon, page / GMEM_CHUNK_PAGES);
 }
@@ -166,7 +157,7 @@ static enum served serve_report(struct virtio_balloon *balloon, u32 index, u32 *
 				return SERVED_PART;
 			if (gmem_page_of(queue->gmem, gpa, &page))
 				return refuse(queue, "a free page outside of its memory");
-			discard(queue->gmem, page);
+			gmem_zero_page(queue->gmem, page);
 			balloon->reported_pages++;
 			balloon->done[index]++;
 			--*budget;

@@ -50,6 +50,7 @@ typedef u64 gpa_t; /* guest physical address */
 #define unused __attribute__((unused))
 #define noinline __attribute__((noinline))
 #define no_stack_protector __attribute__((no_stack_protector))
+#define no_sanitize_address __attribute__((no_sanitize("address")))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -207,9 +207,7 @@ int arrival_zeros(struct arrival *in, const struct wire_zero *zero, char *why, s
 	for (u64 page = zero->first; page < zero->first + zero->count; page++) {
 		bitmap_set(in->seen, page);
 		if (!bitmap_test(in->zeroed, page)) {
-			int error = gmem_zero(&in->vm->gmem, gmem_page_gpa(&in->vm->gmem, page), PAGE_SIZE);
-
-			assert(!error); /* in_range */
+			gmem_zero_page(&in->vm->gmem, page);
 			bitmap_set(in->zeroed, page);
 		}
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a guest gives back to the host, in whole chunks, and its coming again. A part of a chunk would be of no
+ * Chunks that the guest gives back to the host, their coming again, and their clearing. A part of a chunk would be of no
  * use: guests' memory is made of chunks. Giving back is the service CPU's, filling any CPU's.
  *
  * A chunk goes in two steps. It is taken out of the nested tables and of gm->chunks, and leaves: CPUs may still have
@@ -9,7 +9,6 @@
  */
 #include "errors.h"
 #include "lib/log.h"
-#include "lib/string.h"
 #include "mm/gmem.h"
 
 bool gmem_give_back(struct gmem *gm, u64 chunk)
@@ -23,7 +22,9 @@ bool gmem_give_back(struct gmem *gm, u64 chunk)
 	given = !gm->logging && !npt_split_giant(&gm->npt, gpa);
 	if (given && gm->chunks[chunk] != HPA_NONE) {
 		npt_unmap(&gm->npt, gpa, LARGE_SIZE);
-		gm->leaving[chunk] = gm->chunks[chunk];
+		if (gm->chunks[chunk] & GMEM_UNCLEARED)
+			gm->uncleared--;
+		gm->leaving[chunk] = gm->chunks[chunk] & ~GMEM_UNCLEARED;
 		WRITE_ONCE(gm->chunks[chunk], HPA_NONE);
 		gm->leaving_count++;
 		gm->given_back++;
@@ -80,7 +81,7 @@ static int must_check fill(struct gmem *gm, u64 chunk)
 		if (hpa == HPA_NONE)
 			return -E_NOMEM;
 	} else {
-		memset(page_ptr(hpa), 0, LARGE_SIZE);
+		pages_clear(hpa, PAGES_ORDER_LARGE);
 		gm->leaving[chunk] = HPA_NONE;
 		gm->leaving_count--;
 	}
@@ -97,6 +98,16 @@ static int must_check fill(struct gmem *gm, u64 chunk)
 	return 0;
 }
 
+static void clear(struct gmem *gm, u64 chunk)
+{
+	hpa_t hpa = gm->chunks[chunk] & ~GMEM_UNCLEARED;
+
+	pages_clear(hpa, PAGES_ORDER_LARGE);
+	/* Who finds the chunk without the lock finds it cleared. */
+	store_release(&gm->chunks[chunk], hpa);
+	gm->uncleared--;
+}
+
 int gmem_fill(struct gmem *gm, u64 page)
 {
 	u64 chunk = page / GMEM_CHUNK_PAGES;
@@ -106,6 +117,22 @@ int gmem_fill(struct gmem *gm, u64 page)
 	spin_lock(&gm->lock);
 	if (gm->chunks[chunk] == HPA_NONE)
 		error = fill(gm, chunk);
+	else if (gm->chunks[chunk] & GMEM_UNCLEARED)
+		clear(gm, chunk);
 	spin_unlock(&gm->lock);
 	return error;
+}
+
+bool gmem_clear_next(struct gmem *gm)
+{
+	bool more;
+
+	spin_lock(&gm->lock);
+	while (gm->uncleared && (gm->chunks[gm->clear_next] == HPA_NONE || !(gm->chunks[gm->clear_next] & GMEM_UNCLEARED)))
+		gm->clear_next++;
+	if (gm->uncleared)
+		clear(gm, gm->clear_next);
+	more = gm->uncleared;
+	spin_unlock(&gm->lock);
+	return more;
 }

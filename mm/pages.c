@@ -167,12 +167,17 @@ hpa_t pages_alloc_raw(unsigned int order)
 	return page << PAGE_SHIFT;
 }
 
+void pages_clear(hpa_t block, unsigned int order)
+{
+	memset(page_ptr(block), 0, PAGE_SIZE << order);
+}
+
 hpa_t pages_alloc(unsigned int order)
 {
 	hpa_t block = pages_alloc_raw(order);
 
 	if (block != HPA_NONE)
-		memset(page_ptr(block), 0, PAGE_SIZE << order);
+		pages_clear(block, order);
 	return block;
 }
 

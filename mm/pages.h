@@ -18,6 +18,8 @@ void pages_add(hpa_t base, u64 bytes);
 hpa_t pages_alloc(unsigned int order);
 /* The same without zeroing, for who overwrites it all at once. */
 hpa_t pages_alloc_raw(unsigned int order);
+/* All of a block to zeros. */
+void pages_clear(hpa_t block, unsigned int order);
 void pages_free(hpa_t block, unsigned int order);
 /* A block that was handed out is as many blocks of a smaller order from now on, each to be freed by itself. */
 void pages_break(hpa_t block, unsigned int order, unsigned int smaller);

@@ -3,6 +3,9 @@
 # Tests and measurements. The unit tests link the unmodified core, compiled for this machine with sanitizers, with
 # fake backends (tests/host/fake/) instead of arch/, drivers/, boot/ and lwIP.
 
+# For a make within a recipe, if this one was not told how many jobs at once.
+jobs = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$$(nproc))
+
 HOST := $(BUILD)/host
 HOST_CC ?= gcc
 HOST_SOURCES := $(filter-out boot/% arch/% drivers/%,$(OWN_C))
@@ -94,7 +97,7 @@ $(HOST)/test_migrate_faults $(HOST)/test_migrate_fleet: $(HOST)/fault_host.so
 unit-programs: $(HOST_PROGRAMS)
 # A program whose own file no longer compiles (its object is gone) goes too: the old one would pass.
 build_unit_tests = for step in unit-objects unit-archives unit-programs; do \
-	$(MAKE) --no-print-directory -k $$step; done; \
+	$(MAKE) --no-print-directory $(jobs) -k $$step; done; \
 	for test in $(HOST_TESTS:tests/host/%.c=%); do \
 	[ -e $(HOST)/obj/tests/host/$$test.o ] || rm -f $(HOST)/$$test; done
 
@@ -115,10 +118,11 @@ FUZZ_PROGRAMS := $(FUZZ_TARGETS:tests/fuzz/%.c=$(HOST)/%)
 FUZZ_WRAP_virtio := -Wl,--wrap=gmem_read,--wrap=gmem_read_u16
 # Comparisons in mm/ tell the fuzzer nothing, and there are millions of them: it looks for pages of zeros.
 build_fuzz_targets = if tools/fuzz possible $(FUZZ_CC) >/dev/null; then for step in fuzz-objects unit-archives fuzz-programs; do \
-	$(MAKE) --no-print-directory -k HOST=$(FUZZ)/build HOST_CC=$(FUZZ_CC) HOST_MBEDTLS_O='$(HOST_MBEDTLS_O)' \
-	HOST_SANITIZE=fuzzer-no-link,address,undefined HOST_MM_CFLAGS="-O2 -fno-sanitize-coverage=trace-cmp" $$step; done; fi; \
+	$(MAKE) --no-print-directory $(jobs) -k HOST=$(FUZZ)/build HOST_CC=$(FUZZ_CC) HOST_MBEDTLS_O='$(HOST_MBEDTLS_O)' \
+	HOST_SANITIZE=fuzzer-no-link,address,undefined HOST_MM_CFLAGS="-fno-sanitize-coverage=trace-cmp" $$step; done; fi; \
 	for name in $(FUZZ_NAMES); do [ -e $(FUZZ)/build/obj/tests/fuzz/fuzz_$$name.o ] || rm -f $(FUZZ)/build/fuzz_$$name; done
-$(HOST)/obj/mm/%.o: HOST_CFLAGS += $(HOST_MM_CFLAGS)
+# Tests look through a great many pages for one that is not zero.
+$(HOST)/obj/mm/%.o: HOST_CFLAGS += -O2 -ftree-vectorize $(HOST_MM_CFLAGS)
 .PHONY: fuzz-objects fuzz-programs fuzz
 fuzz-objects: $(HOST_CORE_O) $(HOST_FAKE_O) $(HOST)/obj/tests/fuzz/fuzz.o $(FUZZ_TARGETS:%.c=$(HOST)/obj/%.o)
 fuzz-programs: $(FUZZ_PROGRAMS)
@@ -132,7 +136,7 @@ $(FUZZ_PROGRAMS): $(HOST)/fuzz_%: $(HOST)/obj/tests/fuzz/fuzz_%.o $(HOST)/obj/te
 # make fuzz TARGET=receive [SECONDS=60]
 SECONDS ?= 60
 fuzz: | $(THIRD)/.setup-all
-	@$(MAKE) --no-print-directory unit-objects
+	@$(MAKE) --no-print-directory $(jobs) unit-objects
 	@$(build_fuzz_targets)
 	@tools/fuzz one $(BUILD) $(SECONDS) $(or $(TARGET),$(FUZZ_NAMES))
 
@@ -144,23 +148,29 @@ $(GUEST)/%.bin: tests/guests/tiny/%.asm $(wildcard tests/guests/tiny/*.inc) | $(
 
 guest: $(TINY)
 EMULATED := $(BUILD)/BOOTX64.EFI $(GUEST)/initrd.img $(TINY)
+build_emulated = $(MAKE) --no-print-directory $(jobs) $(EMULATED)
 
-test: $(EMULATED)
+test: | $(THIRD)/.setup-all
+	@$(build_emulated)
 	@$(build_unit_tests)
 	@$(build_fuzz_targets)
 	@tools/run_tests all $(BUILD) $(HOST_PROGRAMS)
 
 # Whose CPUs the emulated hosts have: amd (QEMU) or intel (Bochs).
 VENDOR ?= amd
-demo: $(EMULATED)
+demo: | $(THIRD)/.setup-all
+	@$(build_emulated)
 	@tools/python tests/hosts/demo.py $(VENDOR)
-run: $(EMULATED)
+run: | $(THIRD)/.setup-all
+	@$(build_emulated)
 	@tools/python tests/hosts/run.py $(VENDOR)
 # What is measured is the release build (without UBSan), with the fault points and commands that measuring needs.
-bench: $(EMULATED)
-	@$(MAKE) --no-print-directory BUILD=$(BUILD)/measured RELEASE=1 MEASURE=1 $(BUILD)/measured/BOOTX64.EFI
+bench: | $(THIRD)/.setup-all
+	@$(build_emulated)
+	@$(MAKE) --no-print-directory $(jobs) BUILD=$(BUILD)/measured RELEASE=1 MEASURE=1 $(BUILD)/measured/BOOTX64.EFI
 	@GODWIT_EFI=$(BUILD)/measured/BOOTX64.EFI tools/python tests/hosts/bench.py
-soak: $(EMULATED)
+soak: | $(THIRD)/.setup-all
+	@$(build_emulated)
 	@tools/model soak $(BUILD)
 	@$(build_unit_tests)
 	FAULT_RUNS=200000 $(HOST)/test_migrate_faults

@@ -221,6 +221,7 @@ int vm_create(const struct vm_config *config, struct vm **out, char *why, size_t
 	error = vm_make(config, false, &vm, why, why_bytes);
 	if (error)
 		return error;
+	atomic_or(&vm->paused, VM_PAUSE_CLEAR);
 	error = kernel_load(vm, why, why_bytes);
 	if (error) {
 		vm_destroy(vm);
@@ -245,15 +246,10 @@ int vm_create_incoming(const struct vm_config *config, struct vm **out, char *wh
 
 int vm_reset(struct vm *vm, char *why, size_t why_bytes)
 {
-	u64 low = MIN(vm->gmem.pages * PAGE_SIZE, GMEM_LOW_END);
-	u64 high = vm->gmem.pages * PAGE_SIZE - low;
 	int error;
 
-	error = gmem_zero(&vm->gmem, 0, low);
-	if (!error && high)
-		error = gmem_zero(&vm->gmem, GMEM_HIGH_START, high);
-	if (error)
-		return say(error, why, why_bytes, "its memory could not be cleared: %s", error_name(error));
+	atomic_or(&vm->paused, VM_PAUSE_CLEAR);
+	gmem_forget(&vm->gmem);
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		error = vcpu_reset(vm->vcpus[i]);
 		if (error)

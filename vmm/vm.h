@@ -31,7 +31,7 @@ enum vm_state {
 };
 
 /* Who holds it paused; it runs when no bit is set. */
-enum vm_pause { VM_PAUSE_USER = 1, VM_PAUSE_MIGRATE = 2, VM_PAUSE_OWNER = 4, VM_PAUSE_STATE = 8 };
+enum vm_pause { VM_PAUSE_USER = 1, VM_PAUSE_MIGRATE = 2, VM_PAUSE_OWNER = 4, VM_PAUSE_STATE = 8, VM_PAUSE_CLEAR = 16 };
 /* While one of these is set, the devices are paused too and vm_time_ns() and vm_tsc() stand still. */
 #define VM_PAUSE_FROZEN (VM_PAUSE_MIGRATE | VM_PAUSE_OWNER | VM_PAUSE_STATE)
 
@@ -88,7 +88,8 @@ struct vm {
 enum { VM_WANT_SHUTDOWN = 1, VM_WANT_REBOOT = 2, VM_WANT_CRASH = 4 };
 
 /*
- * Builds a guest: memory, vCPUs, board, kernel; not yet running (VM_BUILDING, no pause bit).
+ * Builds a guest: memory, vCPUs, board, kernel; not yet running (VM_BUILDING). vm_service() clears its memory, during
+ * which it is paused (VM_PAUSE_CLEAR).
  * On an error why says, for a person, what is missing.
  */
 int must_check vm_create(const struct vm_config *config, struct vm **vm, char *why, size_t why_bytes);

@@ -94,7 +94,8 @@ void vm_start(struct vm *vm)
 		pvclock_refresh(vm->vcpus[i]);
 	}
 	WRITE_ONCE(vm->state, VM_LIVE);
-	vm_wake(vm);
+	if (!vm->paused)
+		vm_wake(vm);
 }
 
 void vm_hold(struct vm *vm)

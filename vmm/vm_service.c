@@ -210,6 +210,17 @@ static bool vm_serve_devices(struct vm *vm)
 	return more;
 }
 
+/* By pieces, so that others are served in between. */
+static bool vm_clear_memory(struct vm *vm)
+{
+	if (!(vm->paused & VM_PAUSE_CLEAR))
+		return false;
+	if (gmem_clear_next(&vm->gmem))
+		return true;
+	vm_unpause(vm, VM_PAUSE_CLEAR);
+	return false;
+}
+
 bool vm_service(void)
 {
 	bool more = false;
@@ -218,6 +229,7 @@ bool vm_service(void)
 	for (struct vm *vm = vm_next(NULL); vm; vm = next) {
 		next = vm_next(vm);
 		more |= vm_serve_devices(vm);
+		more |= vm_clear_memory(vm);
 		if (vm->state == VM_LIVE && READ_ONCE(vm->want))
 			vm_note_end(vm);
 		if (vm->state != VM_LIVE && vm->state != VM_BUILDING)

@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/power.h"
 #include "console/console.h"
+#include "fake/fake_hvm.h"
 #include "lib/log.h"
 #include "migrate/owner.h"
 #include "net/net.h"
@@ -128,7 +129,13 @@ static int tear_down(void **state)
 static void test_create(unused void **state)
 {
 	expect("create web", "started: 16 MiB, 1 vCPU\n");
+	fake_clear_memory();
 	assert_int_equal(bed_owners(), 1);
+	expect("list", "running");
+	vm_pause(vm_find("web"), VM_PAUSE_CLEAR);
+	gmem_forget(&vm_find("web")->gmem);
+	expect("list", "starting");
+	fake_clear_memory();
 	expect("list", "running");
 	expect("create web.cfg", "there is a guest named web here already");
 	expect("create nothing", "there is no such file");

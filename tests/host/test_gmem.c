@@ -73,9 +73,9 @@ static void test_read_write(void **state)
 	assert_memory_equal(in, out, sizeof(in));
 	assert_int_equal(((const u8 *)gmem_page(&gm, 511))[4095], 13);
 	assert_int_equal(((const u8 *)gmem_page(&gm, 512))[0], 14);
-	assert_int_equal(gmem_zero(&gm, LARGE_SIZE - 1, 2), 0);
+	gmem_zero_page(&gm, 511);
 	assert_int_equal(((const u8 *)gmem_page(&gm, 511))[4095], 0);
-	assert_int_equal(((const u8 *)gmem_page(&gm, 512))[0], 0);
+	assert_int_equal(((const u8 *)gmem_page(&gm, 512))[0], 14);
 	assert_int_equal(gmem_write_u16(&gm, 4096, 0xbeef), 0);
 	assert_int_equal(gmem_read_u16(&gm, 4096, &value), 0);
 	assert_int_equal(value, 0xbeef);
@@ -119,8 +119,6 @@ static void test_bounds(void **state)
 	assert_int_equal(gmem_write(&gm, end - 15, buf, 16), -E_RANGE);
 	assert_int_equal(gmem_write(&gm, ~0ull - 7, buf, 16), -E_RANGE);
 	assert_int_equal(gmem_write(&gm, 16, buf, ~0ull), -E_RANGE);
-	assert_int_equal(gmem_zero(&gm, 0, end + 1), -E_RANGE);
-	assert_int_equal(gmem_zero(&gm, 0, end), 0);
 	assert_int_equal(gmem_read(&gm, GMEM_HIGH_START, buf, 1), -E_RANGE);
 	assert_int_equal(gmem_read_u16(&gm, end, &value), -E_RANGE);
 	assert_int_equal(gmem_page_of(&gm, end - 1, &page), 0);
@@ -153,7 +151,6 @@ static void test_hole(void **state)
 	assert_int_equal(gmem_write(&high, GIB(4) - 1, &byte, 1), -E_RANGE);
 	assert_int_equal(gmem_write(&high, GIB(4), &byte, 1), 0);
 	assert_int_equal(((u8 *)page_ptr(high_chunk))[0], 7);
-	assert_int_equal(gmem_zero(&high, GIB(4), MIB(4) + 1), -E_RANGE);
 	assert_int_equal(gmem_page_of(&high, GIB(4) + PAGE_SIZE, &page), 0);
 	assert_int_equal(page, GIB(3) / PAGE_SIZE + 1);
 	assert_int_equal(gmem_page_gpa(&high, page), GIB(4) + PAGE_SIZE);
@@ -181,6 +178,76 @@ static void test_init_errors(void **state)
 	assert_int_equal(gmem_init(&other, 2 * LARGE_SIZE, npt_amd_format(true)), 0);
 	gmem_fini(&other);
 	assert_int_equal(fake_pages_used(), used);
+}
+
+/* What a chunk's memory really holds. */
+static u8 held(u64 page, u64 offset)
+{
+	hpa_t chunk = gm.chunks[page / GMEM_CHUNK_PAGES] & ~GMEM_UNCLEARED;
+
+	return ((const u8 *)page_ptr(chunk))[page % GMEM_CHUNK_PAGES * PAGE_SIZE + offset];
+}
+
+/* Before it is cleared, nobody sees what its last user left there. */
+static void test_clearing(void **state)
+{
+	u64 chunks = PAGES / GMEM_CHUNK_PAGES, value = 5;
+	u8 read[16], data[16];
+
+	(void)state;
+	memset(data, 7, sizeof(data));
+	assert_int_equal(gm.uncleared, chunks);
+	assert_true(held(0, 0) && held(1024, 8) && held(PAGES - 1, 4095));
+	for (u64 page = 0; page < PAGES; page += 100)
+		assert_true(gmem_page_is_zero(&gm, page));
+	assert_int_equal(gmem_read_u64(&gm, LARGE_SIZE, &value), 0);
+	assert_int_equal(value, 0);
+	for (u64 page = 0; page < PAGES; page++)
+		gmem_zero_page(&gm, page);
+	gmem_or_u8(&gm, 0, 1);
+	assert_int_equal(gm.uncleared, chunks);
+	/* A write over a border clears what it touches; and only once. */
+	assert_int_equal(gmem_write(&gm, 2 * LARGE_SIZE - 8, data, 16), 0);
+	assert_int_equal(gm.uncleared, chunks - 2);
+	assert_int_equal(gmem_write_u16(&gm, 2 * LARGE_SIZE - 10, 0x0909), 0);
+	assert_int_equal(gmem_read(&gm, 2 * LARGE_SIZE - 16, read, 16), 0);
+	assert_memory_equal(read, "\0\0\0\0\0\0\x09\x09\x07\x07\x07\x07\x07\x07\x07\x07", 16);
+	assert_int_equal(held(1024, 8), 0);
+	assert_int_not_equal(held(0, 0), 0);
+	/* The rest, one by one. */
+	assert_true(gmem_clear_next(&gm));
+	assert_int_equal(held(0, 0), 0);
+	assert_int_not_equal(held(PAGES - 1, 4095), 0);
+	assert_false(gmem_clear_next(&gm));
+	assert_false(gmem_clear_next(&gm));
+	assert_int_equal(held(PAGES - 1, 4095), 0);
+	assert_int_equal(gmem_read(&gm, 2 * LARGE_SIZE - 8, read, 16), 0);
+	assert_memory_equal(read, data, 16);
+	/* All again; what is given back meanwhile is not counted. */
+	gmem_forget(&gm);
+	assert_int_equal(gm.uncleared, chunks);
+	assert_true(gmem_page_is_zero(&gm, 1023) && held(1023, 4095) == 7);
+	assert_true(gmem_give_back(&gm, 1));
+	assert_int_equal(gm.uncleared, chunks - 1);
+	gmem_reap(&gm);
+	gmem_forget(&gm);
+	assert_int_equal(gm.uncleared, chunks - 1);
+	while (gmem_clear_next(&gm))
+		;
+	assert_int_equal(gm.uncleared, 0);
+	assert_int_equal(held(1024, 0), 0);
+	assert_true(gmem_is_given_back(&gm, 1023));
+}
+
+/* With the log on, to forget is a write of zeros to all of it. */
+static void test_forget_is_logged(void **state)
+{
+	(void)state;
+	assert_int_equal(gmem_log_start(&gm), 0);
+	gmem_forget(&gm);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), PAGES);
+	gmem_log_stop(&gm);
+	npt_reap(&gm.npt);
 }
 
 static void test_zero_pages(void **state)
@@ -217,20 +284,27 @@ static void test_log(void **state)
 	/* Or-ed into what is there: not counted again. */
 	guest_store(5);
 	guest_store(8);
-	assert_int_equal(gmem_zero(&gm, 700 * PAGE_SIZE, 1), 0);
+	gmem_zero_page(&gm, 700);
 	assert_int_equal(gmem_log_collect(&gm, bitmap), 1);
 	assert_int_equal(bitmap_count(bitmap, PAGES), 5);
 	/* Failed writes are no writes. */
 	memset(bitmap, 0, sizeof(bitmap));
 	assert_int_equal(gmem_write(&gm, PAGES * PAGE_SIZE - 1, &value, 2), -E_RANGE);
 	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
+	/* Nor are zeros where there are zeros. */
+	gmem_zero_page(&gm, 702);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
+	memset(page_ptr(gm.chunks[1] + 190 * PAGE_SIZE + 4088), 1, 1);
+	gmem_zero_page(&gm, 702);
+	assert_int_equal(gmem_log_collect(&gm, bitmap), 1);
+	assert_true(bitmap_test(bitmap, 702) && gmem_page_is_zero(&gm, 702));
 	gmem_log_stop(&gm);
 	npt_reap(&gm.npt);
 	assert_true(npt_lookup(&gm.npt, 0, &entry, &level));
 	assert_int_equal(level, 2);
 	assert_int_equal(fake_pages_used(), used + 1); /* the bitmap of host writes */
 	/* What was written without a log is not in the next one. */
-	assert_int_equal(gmem_zero(&gm, 0, 1), 0);
+	assert_int_equal(gmem_write(&gm, 0, &value, 1), 0);
 	assert_int_equal(gmem_log_start(&gm), 0);
 	gmem_log_clear(&gm);
 	assert_int_equal(gmem_log_collect(&gm, bitmap), 0);
@@ -342,7 +416,7 @@ static void test_give_back(void **state)
 	assert_memory_equal(read + 8, data + 8, 8);
 	assert_int_equal(gmem_read_u64(&gm, gpa, &value), 0);
 	assert_int_equal(value, 0);
-	assert_int_equal(gmem_zero(&gm, gpa - 8, LARGE_SIZE + 16), 0);
+	gmem_zero_page(&gm, gpa / PAGE_SIZE);
 	gmem_or_u8(&gm, gpa, 1);
 	assert_true(gmem_page_is_zero(&gm, 1024));
 	assert_int_equal(((const u8 *)gmem_page(&gm, 1535))[4095], 0);
@@ -420,6 +494,8 @@ int main(void)
 		TEST(test_bounds),
 		TEST(test_hole),
 		TEST(test_init_errors),
+		TEST(test_clearing),
+		TEST(test_forget_is_logged),
 		TEST(test_zero_pages),
 		TEST(test_log),
 		TEST(test_log_listed),

@@ -194,5 +194,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_memory, bed_set_up, bed_tear_down),
 	};
 
+	/* Thousands of guests arrive. */
+	fake_pages_set_lazy();
+	bed_memory_is_zero = true;
 	return cmocka_run_group_tests_name("migrate_cut", tests, NULL, NULL);
 }

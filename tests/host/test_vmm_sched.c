@@ -35,6 +35,7 @@ static struct vm *make(const char *name)
 	fake_vm_config(&config, name, 16);
 	assert_int_equal(vm_create(&config, &vm, why, sizeof(why)), 0);
 	vm_start(vm);
+	fake_clear_memory();
 	return vm;
 }
 
@@ -268,6 +269,7 @@ static struct vm *make_hog(const char *name, u32 vcpus, u32 weight, u32 cap, u64
 	config.cpus = cpus;
 	assert_int_equal(vm_create(&config, &vm, why, sizeof(why)), 0);
 	vm_start(vm);
+	fake_clear_memory();
 	for (u32 i = 0; i < vcpus; i++)
 		fake_guest_exit(vm->vcpus[i], &nothing);
 	hogs[hog_count++] = vm;

@@ -266,6 +266,36 @@ static void test_restart_without_memory(void **state)
 	assert_non_null(strstr(told, "can't restart: its vCPUs could not be reset: no memory"));
 }
 
+/* Nothing runs before its memory is cleared, which takes turns of the service loop; the kernel is there at once. */
+static void test_starts_when_cleared(void **state)
+{
+	u32 turns = 0;
+
+	(void)state;
+	for (u32 again = 0; again < 2; again++) {
+		fake_guest_store(vcpu, 0x300000, 8, 5);
+		assert_int_equal(vm->paused, VM_PAUSE_CLEAR);
+		assert_int_equal(vm->state, VM_LIVE);
+		while (sched_run_slice())
+			;
+		assert_true(vm->gmem.uncleared > 4 && vm->gmem.uncleared < MIB(MEMORY_MIB) / LARGE_SIZE);
+		for (turns = 0; vm_service(); turns++) {
+			assert_int_equal(vm->paused, VM_PAUSE_CLEAR);
+			assert_int_equal(peek(0x300000, 8), 0);
+		}
+		assert_true(turns >= 4);
+		assert_int_equal(vm->paused, 0);
+		fake_run();
+		assert_int_equal(peek(0x300000, 8), 5);
+		/* Another pause bit stays. */
+		vm->want = VM_WANT_REBOOT;
+		(void)vm_service();
+	}
+	vm_pause(vm, VM_PAUSE_USER);
+	fake_clear_memory();
+	assert_int_equal(vm->paused, VM_PAUSE_USER);
+}
+
 static void test_pause(void **state)
 {
 	u64 time;
@@ -689,7 +719,7 @@ int main(void)
 		TEST(test_refusals),    TEST(test_poweroff),
 		TEST(test_preserve),    TEST(test_held),
 		TEST(test_restart),     TEST(test_restart_without_kernel), TEST(test_restart_without_memory),
-		TEST(test_restart_loop),
+		TEST(test_restart_loop), TEST(test_starts_when_cleared),
 		TEST(test_pause),       TEST(test_nobody_there),
 		TEST(test_mmio),        TEST(test_undecodable),
 		TEST(test_given_back),  TEST(test_given_back_and_no_room), TEST(test_restart_after_giving_back),

@@ -213,7 +213,8 @@ static inline void driver_queue(struct driver *d, u32 index, u16 size)
 	ring->used = ring->descriptors + 0x4000;
 	ring->avail_index = 0;
 	ring->used_seen = 0;
-	assert_int_equal(gmem_zero(&d->vm->gmem, ring->descriptors, RING_STRIDE), 0);
+	for (gpa_t gpa = ring->descriptors; gpa < ring->descriptors + RING_STRIDE; gpa += PAGE_SIZE)
+		gmem_zero_page(&d->vm->gmem, gpa / PAGE_SIZE);
 	mmio_write(d, d->common + 0x16, 2, index);
 	mmio_write(d, d->common + 0x18, 2, size);
 	mmio_write(d, d->common + 0x1a, 2, index);

@@ -154,9 +154,13 @@ class Host:
         until(lambda: self.free_pages() == wanted, f"{self.name} to have its {wanted} pages back")
 
     def guests(self):
-        """{name: state} as `list` says."""
+        """{name: state} as `list` says, once none is starting any more (its memory is being cleared)."""
+        def listed():
+            rows = self.command("list").splitlines()[1:]
+            return not any(row.endswith("starting") for row in rows) and (rows,)
+
         found = {}
-        for row in self.command("list").splitlines()[1:]:
+        for row in until(listed, f"{self.name}'s guests to start")[0]:
             match = re.match(r"(\S+)\s+\d+\s+\d+\s+\d+\s+[\d.]+\s+(.*)", row)
             if match:
                 found[match.group(1)] = match.group(2)

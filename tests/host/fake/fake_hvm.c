@@ -668,6 +668,12 @@ void fake_vm_config(struct vm_config *config, const char *name, u32 memory_mib)
 	config->on_reboot = VM_RESTART;
 }
 
+void fake_clear_memory(void)
+{
+	while (vm_service())
+		;
+}
+
 void fake_run(void)
 {
 	bool more = true;

@@ -54,5 +54,7 @@ void fake_hvm_set_hook(void (*in_guest)(struct vcpu *vcpu));
 
 /* Runs guests on this CPU, and the service work, until nothing more happens. */
 void fake_run(void);
+/* The service work only: until no guest waits for its memory to be cleared. */
+void fake_clear_memory(void);
 
 #endif
