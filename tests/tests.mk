@@ -17,7 +17,7 @@ HOST_HELPERS := $(filter-out $(HOST_TESTS),$(sort $(wildcard tests/host/*.c)))
 HOST_PROGRAMS := $(HOST_TESTS:tests/host/%.c=$(HOST)/%)
 
 HOST_SANITIZE ?= address,undefined
-HOST_CFLAGS := -std=gnu11 -O1 -g -fPIC -fno-omit-frame-pointer -fno-strict-aliasing -fsanitize=$(HOST_SANITIZE) \
+HOST_CFLAGS := -std=gnu11 -O1 -g1 -fPIC -fno-omit-frame-pointer -fno-strict-aliasing -fsanitize=$(HOST_SANITIZE) \
 	-fno-sanitize-recover=all $(WARNINGS) $(INCLUDES) -Itests/host -DGODWIT_DEBUG -DGODWIT_HOST_TEST
 # Tests pass wrong things on purpose.
 HOST_TEST_CFLAGS := $(if $(findstring clang,$(HOST_CC)),,-Wno-format-overflow -Wno-format-truncation -Wno-nonnull)
@@ -40,7 +40,7 @@ $(HOST)/obj/tests/%.o: tests/%.c $(HOST)/flags | $(THIRD)/.setup-all
 
 HOST_TLS_INCLUDES := -isystem net/tls -isystem $(MBEDTLS)/include
 # TLS is real in the tests, too. (mbedTLS' own mistakes are not looked for here.)
-HOST_MBEDTLS_CFLAGS := -std=gnu11 -O2 -g -w $(HOST_TLS_INCLUDES) -I$(MBEDTLS)/library
+HOST_MBEDTLS_CFLAGS := -std=gnu11 -O2 -g1 -w $(HOST_TLS_INCLUDES) -I$(MBEDTLS)/library
 HOST_MBEDTLS_O := $(MBEDTLS_C:%.c=$(HOST)/obj/%.o) $(IPSEC_MB_ASM:%.asm=$(HOST)/obj/%.asm.o)
 $(HOST)/obj/$(MBEDTLS)/%.o: $(MBEDTLS)/%.c $(HOST)/flags | $(THIRD)/.setup-all
 	@mkdir -p $(@D) && rm -f $@

@@ -115,7 +115,7 @@ def wakeup(segment):
 
 def idle_host(segment):
     """What a host does for ten guests with a stock kernel that do nothing."""
-    files = {f"idle{n}.cfg": bed.guest_config(f"idle{n}", 112, 80 + n, extra="ip=none") for n in range(IDLE_GUESTS)}
+    files = {f"idle{n}.cfg": bed.guest_config(f"idle{n}", 112, 80 + n, extra="ip=none", plain=True) for n in range(IDLE_GUESTS)}
     host = IcountHost(segment, "idle", "10.77.0.40", OUT / "idle", number=40, smp=1, memory=1536, nic=None, files=files, cpu="max,x2apic=off")
 
     def busy_ns():
@@ -164,7 +164,7 @@ def smp_moves(segment):
     try:
         for number, (name, ip) in enumerate(PEERS.items(), 1):
             hosts[name] = bed.host(segment, name, ip, OUT / f"{name}-smp", number=number, peers=PEERS, smp=3,
-                                   files={"web.cfg": bed.guest_config(vcpus=4)}).start()
+                                   files={"web.cfg": bed.guest_config(vcpus=4, plain=True)}).start()
         for host in hosts.values():
             host.wait_prompt()
         hosts["alpha"].command("create web")
@@ -417,7 +417,7 @@ def main():
         print("bench: memory, and moves of an idle Debian guest", flush=True)
         for number, (name, ip) in enumerate(PEERS.items(), 1):
             hosts[name] = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS,
-                                   files={"web.cfg": bed.guest_config()}).start()
+                                   files={"web.cfg": bed.guest_config(plain=True)}).start()
         for host in hosts.values():
             host.wait_prompt()
         figures.update(memory(hosts["alpha"]))

@@ -130,7 +130,7 @@ def main(vendor):
         segment = bed.Segment()
         for number, (name, ip) in enumerate(PEERS.items(), 1):
             hosts[name] = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS,
-                                   files={"web.cfg": bed.guest_config(memory=MEMORY_MIB[vendor])})
+                                   files={"web.cfg": bed.guest_config(memory=MEMORY_MIB[vendor], plain=True)})
         story(hosts, things)
     except KeyboardInterrupt:
         verdict = "FAIL interrupted"

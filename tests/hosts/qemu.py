@@ -32,7 +32,9 @@ class QemuHost(Host):
         """QEMU's, to be run in self.directory: a path in an option must hold no comma, and a socket's must be short."""
         words = [qemu_program(), "-name", self.name, "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", self.cpu,
                  "-smp", str(self.smp), "-m", str(self.memory), "-nodefaults", "-display", "none", "-no-reboot",
-                 "-bios", str(firmware()), "-drive", "file=fat:rw:esp,format=raw,if=ide",
+                 # With a boot order the firmware connects nothing else, and by virtio it reads a kernel and an initrd in half the time.
+                 "-global", "ICH9-LPC.disable_s3=1", "-bios", str(firmware()),
+                 "-drive", "file=fat:rw:esp,format=raw,if=none,id=esp", "-device", "virtio-blk-pci,drive=esp,bootindex=0",
                  "-chardev", "socket,id=console,path=serial.sock,server=on,wait=on,logfile=serial.log",
                  "-serial", "chardev:console",
                  "-qmp", "unix:qmp.sock,server=on,wait=off"]

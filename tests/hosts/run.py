@@ -23,7 +23,7 @@ def main(vendor):
     shutil.rmtree(OUT, ignore_errors=True)
     commands = []
     for number, (name, ip) in enumerate(PEERS.items(), 1):
-        files = {"web.cfg": bed.guest_config(), "db.cfg": bed.guest_config("db", 128, 2)}
+        files = {"web.cfg": bed.guest_config(plain=True), "db.cfg": bed.guest_config("db", 128, 2, plain=True)}
         host = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS, files=files)
         commands.append(host.terminal_command())
     tmux = ["tmux", "-L", "godwit", "-f", "/dev/null"]

@@ -16,7 +16,7 @@ def main(vendor):
     bed.enter_namespace()
     segment = bed.Segment()
     hosts = {name: bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS,
-                            files={"web.cfg": bed.guest_config()}).start()
+                            files={"web.cfg": bed.guest_config(plain=True)}).start()
              for number, (name, ip) in enumerate(PEERS.items(), 1)}
     sessions = []
     try:

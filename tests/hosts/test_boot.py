@@ -130,7 +130,7 @@ def test_image_boots(new_host, tmp_path):
     host = new_host(nic=None, memory=1024)
     drive = next(i for i, word in enumerate(host.command_line()) if word.startswith("file=fat:"))
     words = host.command_line()
-    words[drive] = f"file={bed.BUILD}/godwit.img,format=raw,if=ide,snapshot=on"
+    words[drive:drive + 3] = [f"file={bed.BUILD}/godwit.img,format=raw,if=ide,snapshot=on"]
     host.command_line = lambda: words
     host.start()
     host.expect(r"godwit \S+> ", bed.BOOT_TIMEOUT_S)

@@ -41,6 +41,11 @@ def heard(hosts):
         bed.until(lambda host=host: len(re.findall(r", heard \d+ s ago", host.command("info"))) == others, f"{host.name} to hear its peers")
 
 
+def told_free(host):
+    """{peer: MiB} as its last beacon said."""
+    return dict(re.findall(r"peer +: (\w+) .* heard .*, (\d+) MiB free", host.command("info")))
+
+
 def begin(host, command, shows):
     """Types a command that shows progress, and takes the prompt back when it does."""
     host.line.skip()
@@ -112,7 +117,7 @@ def test_evacuate(hosts):
     for host in hosts.values():
         host.recover()
     heard(hosts)
-    free = {host: host.free_pages() for host in (north, south, east)}
+    free, told = {host: host.free_pages() for host in (north, south, east)}, told_free(north)
     for guest in ("t1", "t2", "big"):
         assert north.command(f"create {guest}") == ""
     # Nobody goes after Ctrl-C.
@@ -129,7 +134,7 @@ def test_evacuate(hosts):
     assert north.guests() == {guest: "running" for guest in ("t1", "t2", "big")}
     for host in (south, east):
         host.wait_pages(free[host])
-    heard(hosts)
+    bed.until(lambda: told_free(north) == told, "north to hear that its peers have their memory back")
     said = north.command("evacuate --verify --max-downtime 1000", 60)
     assert "evacuate: 2 of 3 guests went" in said
     went = dict(re.findall(r"(t[12]) runs on (\w+): \S+ m?s in all, \S+ m?s down", said))

@@ -83,16 +83,26 @@ def test_multiboot(tiny):
 
 @amd_only()
 def test_memtest(tiny):
-    """memtest86+, by Linux' boot protocol, goes through its tests; moved meanwhile, it finds nothing."""
+    """memtest86+, by Linux' boot protocol, passes one round, moved all the while. (Of its tests the last one sleeps for minutes, and is left out.)"""
     tiny.command("create memtest")
     tiny.line.send("console tiny\r")
     tiny.expect(r"Memtest86\+ v6", 60)
-    tiny.line.send("\x1d")
-    tiny.wait_prompt()
-    tiny.migrate("tiny", "localhost", "--live")
-    tiny.line.send("console tiny\r")
-    tiny.expect("Bit fade test", 120)
-    tiny.expect(r"Errors: 0\b")
+    for keys, shown in (("1", "Test selection"), ("1", "Remove one test"), ("2", "Enter test #"), ("10\r", r"\*\.\*{8}\."), ("0", "Settings:"),
+                        ("0", r"Pass: +0 +Errors: +0")):
+        tiny.line.send(keys)
+        tiny.expect(shown)
+    passed, moves = 0, 0
+    while not passed:
+        tiny.line.send("\x1d")
+        tiny.wait_prompt()
+        tiny.migrate("tiny", "localhost", "--live")
+        moves += 1
+        tiny.line.skip()
+        tiny.line.send("console tiny\r")
+        found = tiny.expect(r"Pass: +(\d+) +Errors: +(\d+)", 60)
+        passed = int(found.group(1))
+        assert int(found.group(2)) == 0
+    assert moves >= 3
 
 
 def test_guests_that_never_exit(tiny):

@@ -14,7 +14,7 @@ KERNELS = {"trixie": r"6.12", "full": r"6.1"}
 def host(segment):
     files = {}
     for name in KERNELS:
-        config = bed.guest_config(name, 320, NUMBER, vcpus=2)
+        config = bed.guest_config(name, 320, NUMBER, vcpus=2, plain=True)
         files[f"{name}.cfg"] = config.replace("vmlinuz", f"{name}.bin").replace("initrd.img", f"{name}.img")
         files[f"{name}.bin"] = (bed.GUEST / name / "vmlinuz").read_bytes()
         files[f"{name}.img"] = (bed.GUEST / name / "initrd.img").read_bytes()

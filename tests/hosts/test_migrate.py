@@ -22,9 +22,11 @@ def move(pair, source, target, *options):
     return figures
 
 
+@pytest.mark.anywhere
 @pytest.mark.encrypted
 def test_live_with_session(pair):
-    """An ssh session, a ping, what the guest printed and its clock all come along."""
+    """An ssh session, a ping, what the guest printed and its clock all come along. (In Bochs one way: the next test goes back.)"""
+    here, there = pair.here.name, pair.there.name
     session = bed.SshSession(GUEST_IP)
     pinger = bed.Pinger(GUEST_IP)
     try:
@@ -32,41 +34,43 @@ def test_live_with_session(pair):
         free = {name: host.free_pages() for name, host in pair.hosts.items()}
         boot_id = bed.boot_id(GUEST_IP)
         begin = time.time()
-        there = move(pair, "alpha", "beta", "--live")
-        session.wait_lines(5)
-        back = move(pair, "beta", "alpha", "--live")
-        session.wait_lines(5)
+        moves = []
+        for source, target in [(here, there), (there, here)][:2 if pair.vendor == "amd" else 1]:
+            moves.append(move(pair, source, target, "--live"))
+            session.wait_lines(5)
         assert session.unbroken(), session.lines[-5:]
-        assert there["rounds"] >= 2 and back["rounds"] >= 2
+        assert all(figures["rounds"] >= 2 for figures in moves)
         # The gap that ping sees is what the hypervisor says, give or take what the emulator and the network add.
-        assert pinger.gap_ms(begin) < max(there["downtime_ms"], back["downtime_ms"]) + 2000
+        assert pinger.gap_ms(begin) < max(figures["downtime_ms"] for figures in moves) + 2000
         assert bed.boot_id(GUEST_IP) == boot_id
         if pair.vendor == "amd":    # an hour of Bochs' is not ours
             guest_time = float(bed.ssh(GUEST_IP, "date +%s"))
             assert abs(guest_time - time.time()) < 5
         # (A guest whose writes have been logged may have had a page for that, which it has not where it comes to.)
-        assert all(host.free_pages() - free[name] in (0, 1) for name, host in pair.hosts.items())
+        if pair.vendor == "amd":
+            assert all(host.free_pages() - free[name] in (0, 1) for name, host in pair.hosts.items())
     finally:
         session.close()
         pinger.close()
 
 
+@pytest.mark.anywhere
 def test_offline(pair):
     session = bed.SshSession(GUEST_IP)
     try:
         session.wait_lines(3)
-        figures = move(pair, "alpha", "beta")
+        figures = move(pair, pair.here.name, pair.there.name)
         assert figures["rounds"] == 1
         session.wait_lines(5)
         assert session.unbroken(), session.lines[-5:]
     finally:
         session.close()
-    move(pair, "beta", "alpha")
 
 
+@pytest.mark.anywhere
 def test_localhost(pair):
     """The guest moves into a new copy of itself on the same host."""
-    host = pair.alpha
+    host = pair.here
     before = host.free_pages()
     session = bed.SshSession(GUEST_IP)
     try:
@@ -126,10 +130,11 @@ def race_moves(pair, count, fault):
     return False
 
 
+@pytest.mark.anywhere
 def test_no_store_is_lost(pair):
     """Pages are collected while the guest stores to them, and it never finds one of them behind."""
     try:
-        assert not race_moves(pair, 6, None)
+        assert not race_moves(pair, 6 if pair.vendor == "amd" else 3, None)
     finally:
         pair.clear("race")
 
@@ -171,6 +176,7 @@ def refused_by_a_page(pair, fault, pages):
 
 
 # It stores to its 64 pages from 4 MiB up all the time.
+@pytest.mark.anywhere
 def test_lost_page_is_refused(pair):
     """What --verify is for: the last round leaves the highest page out."""
     refused_by_a_page(pair, "drop-dirty-page", [1087])
@@ -198,11 +204,12 @@ def test_console_comes_along(pair):
     pair.beta.wait_prompt()
 
 
+@pytest.mark.anywhere
 def test_paused_guest_stays_paused(pair):
-    pair.alpha.command("pause web")
-    pair.alpha.migrate("web", "beta")
-    assert pair.beta.guests() == {"web": "paused"}
-    pair.beta.command("unpause web")
+    pair.here.command("pause web")
+    pair.here.migrate("web", pair.there.name)
+    assert pair.there.guests() == {"web": "paused"}
+    pair.there.command("unpause web")
     assert "ok" in bed.ssh(GUEST_IP, "echo ok")
 
 
@@ -210,7 +217,7 @@ def test_paused_guest_stays_paused(pair):
 @pytest.mark.encrypted
 def test_transfer_during_a_move(pair):
     """A TCP stream from the guest goes on and arrives whole."""
-    command = "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); usleep 2000; done"
+    command = "i=0; while [ $i -lt 800 ]; do echo line $i; i=$((i+1)); usleep 2000; done"
     stream = bed.SshSession(GUEST_IP, command)
     try:
         stream.wait_lines(100)
@@ -219,18 +226,19 @@ def test_transfer_during_a_move(pair):
         move(pair, "beta", "alpha", "--live")
         bed.until(lambda: stream.process.poll() is not None, "the stream's end")
         numbers = [int(text.split()[1]) for _, text in stream.lines if text.startswith("line")]
-        assert numbers == list(range(2000))
+        assert numbers == list(range(800))
     finally:
         stream.close()
 
 
+@pytest.mark.anywhere
 def test_reboot_after_a_move(pair):
     """The new host has the guest's kernel too, and boots it again."""
-    move(pair, "alpha", "beta", "--live")
+    move(pair, pair.here.name, pair.there.name, "--live")
     old = bed.boot_id(GUEST_IP)
-    pair.beta.command("reboot web")
+    pair.there.command("reboot web")
     bed.until(lambda: bed.boot_id(GUEST_IP) not in (None, old), "the guest's reboot", 120)
-    assert_at(pair, "beta")
+    assert_at(pair, pair.there.name)
 
 
 @amd_only()

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 import bed
-from conftest import ALPHA_IP, BETA_IP, FOREIGN_IP, GUEST_IP, OUT, PEERS, amd_only, started
+from conftest import ALPHA_IP, FOREIGN_IP, GUEST_IP, OUT, PEERS, amd_only, started
 
 PORT = 8002
 
@@ -85,6 +85,7 @@ def test_missing_cpu_feature(new_host, vendor, cpu, feature):
         assert not {"umip", "smap", "sha_ni", "rdseed", "xgetbv1", "sse4a", "vme"} & set(flags)
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("vendor", ["intel"], indirect=True)
 def test_other_vendor(pair, new_host):
     """A Bochs host and a QEMU host on one bridge: neither takes the other's guest, and both say what they have."""
@@ -93,7 +94,7 @@ def test_other_vendor(pair, new_host):
     foreign.standing_faults = pair.alpha.standing_faults    # as they speak to each other
     foreign.clear_faults()
     before = foreign.free_pages()
-    refused(pair.alpha, "web", "foreign", r"foreign has SVM, and web runs on VT-x")
+    refused(pair.here, "web", "foreign", r"foreign has SVM, and web runs on VT-x")
     foreign.wait_pages(before)
     foreign.command("create t")
     refused(foreign, "t", "alpha", r"alpha has VT-x, and t runs on SVM")
@@ -177,6 +178,7 @@ def test_garbage_streams(lonely, segment, name):
     lonely.wait_pages(before)
 
 
+@pytest.mark.anywhere
 def test_ssh_still_works_after_all(pair):
-    assert pair.alpha.guests()["web"] == "running" and BETA_IP and PEERS
+    assert pair.here.guests()["web"] == "running"
     assert "ok" in bed.ssh(GUEST_IP, "echo ok")

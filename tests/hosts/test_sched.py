@@ -40,6 +40,7 @@ def test_shares(host):
     """Weights 1:2 on one CPU, a quarter of another CPU for who has a cap; `top` shows it while they run."""
     for name in KINDS:
         assert host.command(f"create {name}") == ""
+    assert host.guests() == {name: "running" for name in KINDS}
     before, begin = times(host), up(host)
     bed.until(lambda: sum(times(host)[name] - before[name] for name in ("light", "heavy")) > 9, "the guests to run nine seconds")
     after, end = times(host), up(host)

@@ -3,7 +3,7 @@
 import pytest
 
 import bed
-from conftest import OUT, SETTINGS, amd_only, switched_on
+from conftest import FREED, OUT, SETTINGS, amd_only, switched_on
 
 IPS = {"left": "10.77.0.71", "right": "10.77.0.72"}
 NUMBER = 71
@@ -28,7 +28,7 @@ def complaints():
 
 @pytest.fixture(scope="module")
 def hosts(segment, vendor):
-    files = {"many.cfg": bed.guest_config("many", MEMORY[vendor], NUMBER, vcpus=VCPUS[vendor])}
+    files = {"many.cfg": bed.guest_config("many", MEMORY[vendor], NUMBER, vcpus=VCPUS[vendor], extra=FREED[vendor])}
     made = {name: bed.host(segment, name, ip, OUT / vendor / "smp" / name, vendor, number=NUMBER + n, smp=CPUS[vendor], memory=640,
                            peers=IPS, files=files, settings=SETTINGS[vendor]) for n, (name, ip) in enumerate(IPS.items())}
     for host in made.values():
