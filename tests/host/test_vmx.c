@@ -1213,6 +1213,25 @@ static void test_tsc_scaling(void **state)
 	assert_int_equal(vmx_ops.tsc_ratio_bits(), 0);
 }
 
+/* INVPCID is an instruction for those who see it in CPUID. */
+static void test_invpcid(void **state)
+{
+	struct vcpu other = { .vm = &vm, .index = 1, .xsave = xsave_area, .apic_page = apic_page, .xcr0 = 1 };
+	struct vm_exit exited;
+
+	(void)state;
+	run(EXIT_CPUID, 0);
+	assert_true(vmx_features.secondary & SECONDARY_INVPCID);
+	assert_false(now()->field[VMCS_SECONDARY_CONTROLS] & SECONDARY_INVPCID);
+	vmx_ops.vcpu_leave(&vcpu);
+	policy.entries[policy.count++] = (struct cpuid_entry){ .leaf = 7, .ebx = BIT(10) };
+	assert_int_equal(vmx_ops.vcpu_init(&other), 0);
+	vmx_ops.vcpu_run(&other, &exited);
+	assert_true(now()->field[VMCS_SECONDARY_CONTROLS] & SECONDARY_INVPCID);
+	vmx_ops.vcpu_leave(&other);
+	vmx_ops.vcpu_fini(&other);
+}
+
 /* --- the local APIC --------------------------------------------------------------------------------- */
 
 static u32 apicv_controls(void)
@@ -1407,6 +1426,7 @@ int main(void)
 		EACH(test_two_vcpus),
 		EACH(test_tsc_offset),
 		EACH(test_tsc_scaling),
+		EACH(test_invpcid),
 		EACH(test_apicv),
 		EACH(test_apic_exits),
 		EACH(test_apic_not_assisted),

@@ -34,6 +34,8 @@ NEUTRAL = "the vendor makes no difference to it"
 PLAIN = ("peers.plain",)
 # A peer that is gone is given up after half the usual time: many tests wait for that. (Bochs' hosts have a time of their own.)
 SETTINGS = {"amd": "peer_timeout = 5\n", "intel": ""}
+# Of the guest that the pair shares, in MiB: little, as moving it is slow; the kernel alone wants 90.
+MEMORY = {"amd": 192, "intel": 128}
 # For a guest's kernel: what it has freed is zero, so that a move through Bochs' NIC takes half of its time.
 FREED = {"amd": "", "intel": "init_on_free=1"}
 
@@ -173,8 +175,7 @@ class Pair:
 
     def __init__(self, segment, vendor):
         self.vendor = vendor
-        # Little memory, as moving it is slow; the kernel alone wants 90 MiB.
-        files = {"web.cfg": bed.guest_config(memory=192 if vendor == "amd" else 128, extra=FREED[vendor]),
+        files = {"web.cfg": bed.guest_config(memory=MEMORY[vendor], extra=FREED[vendor]),
                  "race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n",
                  "twin.cfg": "name = 'twin'\nmemory = 16\nkernel = 'race.bin'\nuuid = '3f0c3c58-0000-4000-8000-00000000aaaa'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes(),

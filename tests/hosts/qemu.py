@@ -66,6 +66,15 @@ class QemuHost(Host):
         self.line = SerialLine(sock, self.name)
         return self
 
+    def freeze(self):
+        """Its time stands still, too."""
+        if self.running():
+            self.qmp("stop")
+
+    def thaw(self):
+        if self.running():
+            self.qmp("cont")
+
     def qmp(self, command, **arguments):
         with connect_unix(self.directory, "qmp.sock") as sock:
             stream = sock.makefile("rw")

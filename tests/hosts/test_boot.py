@@ -192,8 +192,8 @@ def test_qemu_is_new_enough():
 def test_own_mistakes_stop_the_host(new_host, what):
     """A debug build's checks of itself: what they say leads to the place."""
     words, function = {
-        "stack": (r"panic on CPU 0: a function has written beyond an array on its stack: .* image \+ (0x[0-9a-f]+)", "overflow_stack"),
-        "undefined": (r"undefined behaviour: what the C at image \+ (0x[0-9a-f]+)", "undefined_behaviour"),
+        "stack": (r"panic on CPU 0: a function has written beyond an array on its stack: .* image \+ (0x[0-9a-f]+)\s", "overflow_stack"),
+        "undefined": (r"undefined behaviour: what the C at image \+ (0x[0-9a-f]+)\s", "undefined_behaviour"),
     }[what]
     host = new_host(memory=512, guest_kernel=False).boot()
     host.line.send(f"crash {what}\r")

@@ -3,35 +3,40 @@
 import pytest
 
 import bed
-from conftest import OUT, amd_only, switched_on
+from conftest import OUT, switched_on
 
 NUMBER = 81
 GUEST_IP = bed.guest_ip(NUMBER)
 KERNELS = {"trixie": r"6.12", "full": r"6.1"}
 
 
+# (A second vCPU and a larger kernel only make it longer in Bochs.)
+VCPUS = {"amd": 2, "intel": 1}
+
+
 @pytest.fixture(scope="module")
-def host(segment):
+def host(segment, vendor):
     files = {}
-    for name in KERNELS:
-        config = bed.guest_config(name, 320, NUMBER, vcpus=2, plain=True)
+    for name in list(KERNELS)[:2 if vendor == "amd" else 1]:
+        config = bed.guest_config(name, 320, NUMBER, vcpus=VCPUS[vendor], plain=True)
         files[f"{name}.cfg"] = config.replace("vmlinuz", f"{name}.bin").replace("initrd.img", f"{name}.img")
         files[f"{name}.bin"] = (bed.GUEST / name / "vmlinuz").read_bytes()
         files[f"{name}.img"] = (bed.GUEST / name / "initrd.img").read_bytes()
-    made = bed.host(segment, "kernels", "10.77.0.81", OUT / "kernels", "amd", number=NUMBER, files=files, guest_kernel=False)
+    made = bed.host(segment, "kernels", "10.77.0.81", OUT / vendor / "kernels", vendor, number=NUMBER, files=files, guest_kernel=False)
     with switched_on({"kernels": made}):
         yield made
 
 
-@amd_only()
 @pytest.mark.parametrize("name", KERNELS)
-def test_other_kernel(host, name):
+def test_other_kernel(host, name, vendor):
     """Debian 13's cloud kernel, and Debian 12's for all machines: network, both vCPUs, an orderly end."""
+    if f"{name}.cfg" not in host.command("files"):
+        pytest.skip("its boot takes a minute in Bochs")
     host.command(f"create {name}")
     bed.wait_guest(GUEST_IP)
     release = bed.ssh(GUEST_IP, "uname -r").strip()
     assert release.startswith(KERNELS[name] + ".") and ("cloud" in release) == (name == "trixie")
-    assert int(bed.ssh(GUEST_IP, "nproc")) == 2
+    assert int(bed.ssh(GUEST_IP, "nproc")) == VCPUS[vendor]
     assert [line for line in bed.complaints(GUEST_IP).splitlines() if "TSCs unsynchronized" not in line] == []
     host.line.skip()
     host.line.send(f"shutdown {name}\r")

@@ -17,8 +17,11 @@
 #include "lib/log.h"
 #include "lib/string.h"
 #include "mm/pages.h"
+#include "vmm/cpuid.h"
 #include "vmm/msr.h"
 #include "vmm/vm.h"
+
+#define CPUID_7_EBX_INVPCID BIT(10)
 
 /* In TSC ticks: PAUSEs closer than the gap are one loop; a loop that lasts the window exits (25.6.13). */
 #define PAUSE_LOOP_GAP 128
@@ -335,6 +338,9 @@ void vmcs_begin(struct vcpu *vcpu)
 	write_host_state();
 	if (vv->begun)
 		return;
+	/* What CPUID does not show is no instruction (SDM 3 25.6.2). A guest that arrives has its own policy by now. */
+	if (!(cpuid_policy_word(vcpu->vm->cpuid, CPUID_7_EBX) & CPUID_7_EBX_INVPCID))
+		vv->secondary &= ~(u32)SECONDARY_INVPCID;
 	write_controls(vcpu);
 	vv->begun = true;
 }
