@@ -189,7 +189,7 @@ class Host:
             raise Trouble(f"{self.name}: {self.EMULATOR} still runs {timeout} s later; the last lines were:\n{self.line.tail()}") from None
 
     def freeze(self):
-        """The machine stands still and takes no CPU, where nothing inside can tell (Bochs, whose time is its own); elsewhere it runs on."""
+        """The machine stands still and takes no CPU; its time stands, too."""
 
     def thaw(self):
         """It goes on."""
