@@ -58,6 +58,7 @@ class Host:
     EXTENSION = None        # as `info` calls it
     PATIENCE = 2            # times what a quiet machine takes: these are slow and shared, and what hangs is rare
     CONFIG = ""             # lines of its godwit.cfg
+    APICV = ""              # another, unless the test has its own
     standing_faults = ()    # fault points that stay armed
 
     def __init__(self, segment, name, ip, directory, *, number=1, smp=None, memory=1024, nic="", peers=None, files=None,
@@ -89,6 +90,8 @@ class Host:
             guest_list = ", ".join(f"'{name}'" for name in guests)
             config = (f"name = '{self.name}'\naddress = '{self.ip}/{PREFIX}'\npeers = [{peer_list}]\n"
                       f"guests = [{guest_list}]\n{self.CONFIG}{settings}" + (f"key = '{key}'\n" if key else ""))
+        if config and "apicv" not in config:
+            config += self.APICV
         if config is not False:
             files = {"godwit.cfg": config, **files}
         if guest_kernel:

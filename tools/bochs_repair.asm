@@ -2,7 +2,7 @@
 ;
 ; void long_idiv(Bit128s *quotient, Bit64s *remainder, const Bit128s *dividend, Bit64s divisor)
 ;
-; What tools/bochs_idiv puts into Bochs. A quotient that does not fit is given as 1 << 64, which the
+; What tools/bochs_repair puts into Bochs, in this one's room. A quotient that does not fit is given as 1 << 64, which the
 ; caller turns into the guest's #DE; the divisor is not 0.
 	bits 64
 
@@ -42,4 +42,20 @@
 .too_large:
 	mov	qword [rdi], 0
 	mov	qword [rdi + 8], 1
+	ret
+
+; HandleExtInterrupt(), rbx: the CPU. NZ: a virtual interrupt is pending and not masked (bit 9). May change rax.
+	times 104 - ($ - $$) int3
+	mov	eax, [rbx + 0x91e4]	; event_mask
+	not	eax
+	and	eax, [rbx + 0x91e0]	; pending_event
+	test	ah, 2
+	ret
+
+; VMX_Deliver_Virtual_Interrupt(), rbp: the CPU, r12: the vector. An external interrupt is type 0, so this is all
+; of the IDT-vectoring information but its valid bit. The last line is what was here.
+	times 124 - ($ - $$) int3
+	mov	[rbp + 0x90b0], r12d	; vmcs.idt_vector_info
+	xor	r8d, r8d
+	xor	ecx, ecx
 	ret
