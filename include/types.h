@@ -50,7 +50,8 @@ typedef u64 gpa_t; /* guest physical address */
 #define unused __attribute__((unused))
 #define noinline __attribute__((noinline))
 #define no_stack_protector __attribute__((no_stack_protector))
-#define no_sanitize_address __attribute__((no_sanitize("address")))
+/* Without the checks of ASan and UBSan: for loops over all memory. */
+#define no_sanitize_scan __attribute__((no_sanitize("address"), no_sanitize("undefined")))
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

@@ -334,8 +334,8 @@ const void *gmem_page(const struct gmem *gm, u64 page)
 	return at ? at : zero_page;
 }
 
-/* (The unit tests spend half of their time here, if each word is checked.) */
-no_sanitize_address bool gmem_page_is_zero(const struct gmem *gm, u64 page)
+/* (Tests spend half of their time here, if each word is checked.) */
+no_sanitize_scan bool gmem_page_is_zero(const struct gmem *gm, u64 page)
 {
 	const u64 *words = gmem_page(gm, page);
 

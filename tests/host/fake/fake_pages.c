@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sanitizer/asan_interface.h>
 #include <sys/mman.h>
 
 #include "mm/pages.h"
@@ -18,7 +19,6 @@ static struct {
 static u64 used_pages;
 static u64 total_pages = GIB(4) / PAGE_SIZE;
 static u64 calls_left = ~0ull;
-static bool lazy;
 static bool lazy;
 
 static void die(const char *what, hpa_t block, unsigned int order)
@@ -67,6 +67,54 @@ static void lazy_free(u8 *block, size_t bytes)
 	kept[kept_count++] = block;
 }
 
+/*
+ * Other blocks, once freed, wait here for the next of their order, poisoned, the oldest first: fresh memory costs a
+ * page fault for each page and some more for ASan's shadow of it, a hundred times what the tests do there.
+ */
+#define WAITING_MAX 256
+
+static struct {
+	void *blocks[WAITING_MAX];
+	u32 first, count;
+} waiting[PAGES_ORDER_LARGE + 1];
+
+/* A MiB of each order; of the largest as many as two guests have. */
+static u32 waiting_max(unsigned int order)
+{
+	return order == PAGES_ORDER_LARGE ? 16 : WAITING_MAX >> order;
+}
+
+static void *waiting_block(unsigned int order)
+{
+	void *block;
+
+	/* So many stay here, so that what was freed is not handed out again at once. */
+	if (waiting[order].count <= waiting_max(order) / 2)
+		return aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+	block = waiting[order].blocks[waiting[order].first];
+	waiting[order].first = (waiting[order].first + 1) % waiting_max(order);
+	waiting[order].count--;
+	ASAN_UNPOISON_MEMORY_REGION(block, PAGE_SIZE << order);
+	return block;
+}
+
+static void let_wait(void *block, unsigned int order)
+{
+	if (waiting[order].count == waiting_max(order)) {
+		free(block);
+		return;
+	}
+	ASAN_POISON_MEMORY_REGION(block, PAGE_SIZE << order);
+	waiting[order].blocks[(waiting[order].first + waiting[order].count++) % waiting_max(order)] = block;
+}
+
+static void *block_of(unsigned int order)
+{
+	if (lazy && order >= PAGES_ORDER_LARGE)
+		return lazy_block(PAGE_SIZE << order);
+	return order <= PAGES_ORDER_LARGE ? waiting_block(order) : aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+}
+
 static u32 hash(hpa_t block)
 {
 	return (u32)((block >> PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 40) % SLOTS;
@@ -104,7 +152,7 @@ static void forget(hpa_t block, unsigned int order)
 	die("freed, but not handed out", block, order);
 }
 
-hpa_t pages_alloc_raw(unsigned int order)
+static hpa_t hand_out(unsigned int order)
 {
 	void *block;
 
@@ -112,20 +160,26 @@ hpa_t pages_alloc_raw(unsigned int order)
 		return HPA_NONE;
 	if (calls_left != ~0ull)
 		calls_left--;
-	block = lazy && order >= PAGES_ORDER_LARGE ? lazy_block(PAGE_SIZE << order)
-						   : aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+	block = block_of(order);
 	if (!block)
 		die("the host's memory is used up", 0, order);
-	if (order < PAGES_ORDER_LARGE || (order == PAGES_ORDER_LARGE && !lazy))
-		memset(block, 0xa5, PAGE_SIZE << order);
 	used_pages += BIT(order);
 	remember(page_hpa(block), order);
 	return page_hpa(block);
 }
 
+hpa_t pages_alloc_raw(unsigned int order)
+{
+	hpa_t block = hand_out(order);
+
+	if (block != HPA_NONE && (order < PAGES_ORDER_LARGE || (order == PAGES_ORDER_LARGE && !lazy)))
+		memset(page_ptr(block), 0xa5, PAGE_SIZE << order);
+	return block;
+}
+
 hpa_t pages_alloc(unsigned int order)
 {
-	hpa_t block = pages_alloc_raw(order);
+	hpa_t block = hand_out(order);
 
 	if (block != HPA_NONE)
 		pages_clear(block, order);
@@ -152,6 +206,8 @@ void pages_free(hpa_t block, unsigned int order)
 	used_pages -= BIT(order);
 	if (lazy && order >= PAGES_ORDER_LARGE)
 		lazy_free(page_ptr(block), PAGE_SIZE << order);
+	else if (order <= PAGES_ORDER_LARGE)
+		let_wait(page_ptr(block), order);
 	else
 		free(page_ptr(block));
 }
