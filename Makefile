@@ -72,7 +72,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wundef -Wvla -Werror
 # Only the compiler's own headers (stdint.h and the like): no libc. ("=": asked when the compiler is sure to be there.)
 FREESTANDING = -ffreestanding -nostdinc -isystem $(shell $(CC) -print-file-name=include)
 MACHINE := -m64 -march=x86-64 -mno-red-zone -mgeneral-regs-only -fpie -fvisibility=hidden -fcf-protection=none
-COMMON = -std=gnu11 -O2 -g $(STACK_PROTECTOR) -fno-strict-aliasing -fno-omit-frame-pointer \
+OPTIMIZE := -O2 -g
+COMMON = -std=gnu11 $(OPTIMIZE) $(STACK_PROTECTOR) -fno-strict-aliasing -fno-omit-frame-pointer \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -fno-common \
 	$(FREESTANDING) $(MACHINE) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG) $(if $(MEASURE),-DGODWIT_MEASURE)
 INCLUDES := -Iinclude -I.
@@ -181,7 +182,9 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/godwit.elf
 key:
 	@printf "key = '%s'\n" "$$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n')"
 
-# For tools/lint: how a file of this folder is compiled.
+# For tools/lint: what is ours alone, and how a file of this folder is compiled.
+.PHONY: own-objects
+own-objects: $(OWN_C:%.c=$(OBJ)/%.o)
 print-flags-%:
 	@echo '$(CFLAGS_own) $(if $(filter boot,$*),$(CFLAGS_boot)) $(if $(filter net-tls,$*),$(CFLAGS_tls),$(if $(filter net,$*),$(CFLAGS_net)))'
 

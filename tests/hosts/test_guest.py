@@ -5,7 +5,7 @@ import re
 import pytest
 
 import bed
-from conftest import GUEST_IP, OUT, amd_only, started
+from conftest import GUEST_IP, MEMORY, OUT, amd_only, started
 
 FAULTS = {
     # What the guest says ("tiny..."), or the hypervisor's log.
@@ -135,10 +135,10 @@ def test_create_paused(tiny):
     tiny.expect(FAULTS["port"], 60)
 
 
-def test_linux_whole_life(new_host):
+def test_linux_whole_life(new_host, vendor):
     """Boot to a shell, network, pause, a clean reboot, the power button; then all memory is back."""
     ip = bed.guest_ip(6)
-    host = new_host(files={"web.cfg": bed.guest_config(number=6)}).boot()
+    host = new_host(files={"web.cfg": bed.guest_config(memory=MEMORY[vendor], number=6)}).boot()
     before = host.free_pages()
     host.line.send("create -c web\r")
     host.expect("godwit-guest: ready", 180)

@@ -209,7 +209,7 @@ def test_console_comes_along(pair):
     pair.beta.wait_prompt()
 
 
-@pytest.mark.anywhere
+@amd_only("an offline move pauses it, too, and that is test_offline")
 def test_paused_guest_stays_paused(pair):
     pair.here.command("pause web")
     pair.here.migrate("web", pair.there.name)
