@@ -236,7 +236,7 @@ def test_transfer_during_a_move(pair):
         stream.close()
 
 
-@pytest.mark.anywhere
+@amd_only("its kernel comes along by code that does not know the vendor, and test_linux_whole_life reboots")
 def test_reboot_after_a_move(pair):
     """The new host has the guest's kernel too, and boots it again."""
     move(pair, pair.here.name, pair.there.name, "--live")
