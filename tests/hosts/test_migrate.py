@@ -209,6 +209,7 @@ def test_console_comes_along(pair):
     pair.beta.wait_prompt()
 
 
+@pytest.mark.anywhere
 @amd_only("an offline move pauses it, too, and that is test_offline")
 def test_paused_guest_stays_paused(pair):
     pair.here.command("pause web")
@@ -236,6 +237,7 @@ def test_transfer_during_a_move(pair):
         stream.close()
 
 
+@pytest.mark.anywhere
 @amd_only("its kernel comes along by code that does not know the vendor, and test_linux_whole_life reboots")
 def test_reboot_after_a_move(pair):
     """The new host has the guest's kernel too, and boots it again."""
