@@ -51,7 +51,7 @@ class IcountHost(bed.QemuHost):
 
 def counting_host(segment, vendor, name, files, memory=512):
     """A machine with one CPU, and by which power of two its TSC is faster than its instructions."""
-    options = {"number": 40, "smp": 1, "memory": memory, "nic": None, "files": files, "guest_kernel": False}
+    options = {"number": 40, "smp": 1, "memory": memory, "nic": None, "files": files, "whole_firmware": True}
     place = (segment, name, "10.77.0.40", OUT / f"{name}-{vendor}")
     if vendor == "intel":
         return bed.BochsHost(*place, **options), 0
@@ -141,7 +141,7 @@ def fairness(segment):
     """Two guests that never stop, weights 1:2, on one CPU: by how much the ratio of their times is off, in per cent."""
     files = {"faults.bin": (bed.GUEST / "faults.bin").read_bytes(), "light.cfg": tiny_config("faults", "light", "weight = 128\n", "spin"),
              "heavy.cfg": tiny_config("faults", "heavy", "weight = 256\n", "spin")}
-    host = bed.host(segment, "fair", "10.77.0.43", OUT / "fair", number=43, smp=2, memory=512, files=files, guest_kernel=False)
+    host = bed.host(segment, "fair", "10.77.0.43", OUT / "fair", number=43, smp=2, memory=512, files=files)
 
     def times():
         return {name: float(seconds) for name, seconds in re.findall(r"^(\w+)\s+\d+\s+\d+\s+\d+\s+([\d.]+)\s+running", host.command("list"), re.M)}
@@ -224,7 +224,7 @@ def handshake(segment):
     """What a TLS handshake computes, both ends together. In Bochs, as QEMU's machines that count have no network."""
     files = {"race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n", "race.bin": (bed.GUEST / "race.bin").read_bytes()}
     peers = {"client": "10.77.0.41", "server": "10.77.0.42"}
-    hosts = {name: bed.BochsHost(segment, name, ip, OUT / name, number=41 + n, memory=512, peers=peers, files=files, guest_kernel=False)
+    hosts = {name: bed.BochsHost(segment, name, ip, OUT / name, number=41 + n, memory=512, peers=peers, files=files)
              for n, (name, ip) in enumerate(peers.items())}
     try:
         for host in hosts.values():
@@ -416,7 +416,7 @@ def main():
         figures["link_tcp_mb_s"] = link_tcp(segment)
         print("bench: memory, and moves of an idle Debian guest", flush=True)
         for number, (name, ip) in enumerate(PEERS.items(), 1):
-            hosts[name] = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS,
+            hosts[name] = bed.host(segment, name, ip, OUT / name, number=number, peers=PEERS, whole_firmware=True,
                                    files={"web.cfg": bed.guest_config(plain=True)}).start()
         for host in hosts.values():
             host.wait_prompt()

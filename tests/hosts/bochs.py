@@ -11,7 +11,7 @@ import socket
 
 from basics import TOP, Trouble, spawn
 from line import SerialLine
-from machine import Host
+from machine import Host, firmware_places
 
 BOCHS = TOP / "third_party/bochs"
 START_TIMEOUT_S = 30
@@ -71,8 +71,11 @@ class BochsHost(Host):
             raise Trouble(f"Bochs has no {self.nic}")
         self.ips = ips
 
+    def firmware(self):
+        return next(place for place in firmware_places(BOCHS, self.whole_firmware) if place.exists())
+
     def configuration(self, port):
-        firmware = BOCHS / "OVMF.fd"
+        firmware = self.firmware()
         network = slots = ""
         if self.nic:
             slots = ", slot1=e1000"
@@ -87,10 +90,11 @@ class BochsHost(Host):
 
     def prepare(self, port):
         """All that command_line() needs; the serial line will be a connection to that port of this machine."""
-        for name in ("OVMF.fd", "vgabios.bin"):     # a path in the configuration must hold no comma
+        # (A path in the configuration must hold no comma.)
+        for name, place in (("OVMF.fd", self.firmware()), ("vgabios.bin", BOCHS / "vgabios.bin")):
             link = self.directory / name
             if not link.exists():
-                os.symlink(BOCHS / name, link)
+                os.symlink(place, link)
         (self.directory / "bochsrc").write_text(self.configuration(port))
 
     def terminal_command(self):

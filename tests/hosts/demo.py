@@ -129,7 +129,7 @@ def main(vendor):
     try:
         segment = bed.Segment()
         for number, (name, ip) in enumerate(PEERS.items(), 1):
-            hosts[name] = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS,
+            hosts[name] = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS, whole_firmware=True,
                                    files={"web.cfg": bed.guest_config(memory=MEMORY_MIB[vendor], plain=True)})
         story(hosts, things)
     except KeyboardInterrupt:

@@ -31,6 +31,11 @@ vif = ['mac={mac}']
 CLUSTER_KEY = secrets.token_hex(32)
 
 
+def firmware_places(directory, whole):
+    """Where an emulator's firmware may be, the best first: without the drivers that nothing here uses, hosts boot in half the time."""
+    return [directory / name for name in (["OVMF.fd"] if whole else ["OVMF_trimmed.fd", "OVMF.fd"])]
+
+
 def guest_ip(number):
     return f"10.77.0.{100 + number}"
 
@@ -62,7 +67,8 @@ class Host:
     standing_faults = ()    # fault points that stay armed
 
     def __init__(self, segment, name, ip, directory, *, number=1, smp=None, memory=1024, nic="", peers=None, files=None,
-                 config=None, key=CLUSTER_KEY, guests=(), cpu=None, extra=(), guest_kernel=True, settings=""):
+                 config=None, key=CLUSTER_KEY, guests=(), cpu=None, extra=(), guest_kernel=None, settings="", whole_firmware=False):
+        """guest_kernel: whether it has the stock guest's kernel and initrd; unless told, when a file names them."""
         self.segment = segment
         self.name = name
         self.ip = ip
@@ -71,6 +77,7 @@ class Host:
         self.smp, self.memory = smp or self.SMP, memory
         self.nic = self.NIC if nic == "" else nic
         self.cpu = cpu or self.CPU
+        self.whole_firmware = whole_firmware
         self.extra = list(extra)    # words of QEMU's command line, lines of Bochs' configuration
         self.tap = f"tap-{name}"[:15]
         self.mac = f"52:54:00:77:00:{number:02x}"
@@ -94,6 +101,8 @@ class Host:
             config += self.APICV
         if config is not False:
             files = {"godwit.cfg": config, **files}
+        if guest_kernel is None:
+            guest_kernel = any("vmlinuz" in str(content) for name, content in files.items() if name.endswith(".cfg"))
         if guest_kernel:
             for name in ("vmlinuz", "initrd.img"):
                 os.link(GUEST / name, self.esp / "godwit" / name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from basics import TOP, Trouble, spawn
 from line import SerialLine, connect_unix
-from machine import Host
+from machine import Host, firmware_places
 
 
 def qemu_program():
@@ -16,9 +16,9 @@ def qemu_program():
     return str(private) if private.exists() else "qemu-system-x86_64"
 
 
-def firmware():
+def firmware(whole):
     """OVMF, of tools/setup or of the machine."""
-    for place in (TOP / "third_party/qemu/OVMF.fd", Path("/usr/share/ovmf/OVMF.fd")):
+    for place in (*firmware_places(TOP / "third_party/qemu", whole), Path("/usr/share/ovmf/OVMF.fd")):
         if place.exists():
             return place
     raise Trouble("there is no OVMF.fd: run tools/setup")
@@ -33,7 +33,7 @@ class QemuHost(Host):
         words = [qemu_program(), "-name", self.name, "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", self.cpu,
                  "-smp", str(self.smp), "-m", str(self.memory), "-nodefaults", "-display", "none", "-no-reboot",
                  # With a boot order the firmware connects nothing else, and by virtio it reads a kernel and an initrd in half the time.
-                 "-global", "ICH9-LPC.disable_s3=1", "-bios", str(firmware()),
+                 "-global", "ICH9-LPC.disable_s3=1", "-bios", str(firmware(self.whole_firmware)),
                  "-drive", "file=fat:rw:esp,format=raw,if=none,id=esp", "-device", "virtio-blk-pci,drive=esp,bootindex=0",
                  "-chardev", "socket,id=console,path=serial.sock,server=on,wait=on,logfile=serial.log",
                  "-serial", "chardev:console",

@@ -24,7 +24,7 @@ def main(vendor):
     commands = []
     for number, (name, ip) in enumerate(PEERS.items(), 1):
         files = {"web.cfg": bed.guest_config(plain=True), "db.cfg": bed.guest_config("db", 128, 2, plain=True)}
-        host = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS, files=files)
+        host = bed.host(segment, name, ip, OUT / name, vendor, number=number, peers=PEERS, files=files, whole_firmware=True)
         commands.append(host.terminal_command())
     tmux = ["tmux", "-L", "godwit", "-f", "/dev/null"]
     hint = ("create web; console web (Ctrl-] leaves); migrate --live web beta | "

@@ -21,7 +21,7 @@ def test_local_apic(new_host, cpu, key, label):
     files = {"apic.bin": (bed.GUEST / "apic.bin").read_bytes()}
     for mode in ("x2apic", "m"):
         files[f"{mode}.cfg"] = f"name = '{mode}'\nmemory = 16\nkernel = 'apic.bin'\nextra = '{mode}'\n"
-    host = new_host(cpu=cpu, memory=512, config=config, files=files, guest_kernel=False).boot()
+    host = new_host(cpu=cpu, memory=512, config=config, files=files).boot()
     host.line.send("info\r")
     host.expect(rf"guests' APICs    : {label}\n")
     host.wait_prompt()
@@ -58,7 +58,7 @@ def test_two_cpus(new_host, vendor, cpu, key):
     files = {"ipi.bin": (bed.GUEST / "ipi.bin").read_bytes()}
     for mode in ("x2apic", "m"):
         files[f"{mode}.cfg"] = f"name = '{mode}'\nmemory = 16\nvcpus = 2\nkernel = 'ipi.bin'\nextra = '{mode}'\n"
-    host = new_host(cpu=cpu, smp=3 if vendor == "amd" else 1, memory=512, files=files, guest_kernel=False,
+    host = new_host(cpu=cpu, smp=3 if vendor == "amd" else 1, memory=512, files=files,
                     config=f"name = 'solo'\naddress = '10.77.0.9/24'\napicv = '{key}'\n").boot()
     for mode in ("x2apic", "m"):
         host.line.send(f"create -c {mode}\r")

@@ -57,7 +57,7 @@ def hosts(segment, certificates):
                  "race.cfg": f"name = 'race'\nuuid = '{UUID}'\nmemory = 16\nkernel = 'race.bin'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes()}
         made[name] = bed.host(segment, name, PEERS[name], OUT / "certificates" / name, number=number, memory=512, peers=PEERS, files=files,
-                              key=None, settings="ca = 'ca.crt'\ncertificate = 'host.crt'\nprivate_key = 'host.key'\n", guest_kernel=False)
+                              key=None, settings="ca = 'ca.crt'\ncertificate = 'host.crt'\nprivate_key = 'host.key'\n")
     with switched_on(made):
         yield made
 

@@ -22,7 +22,7 @@ def test_ways_to_find_writes(new_host, cpu, key, label):
     """The guest that stores without an exit moves within its host, live, and finds all its stores; or is refused that."""
     config = f"name = 'solo'\naddress = '10.77.0.9/24'\npeers = ['localhost=127.0.0.1']\ndirty_log = '{key}'\n"
     files = {"race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n", "race.bin": (bed.GUEST / "race.bin").read_bytes()}
-    host = new_host(cpu=cpu, memory=512, config=config, files=files, guest_kernel=False).boot()
+    host = new_host(cpu=cpu, memory=512, config=config, files=files).boot()
     assert f"dirty pages by {label}" in host.command("info")
     if key == "pml" and label != "PML":
         assert "dirty_log = 'pml': this CPU has not got it" in host.command("dmesg")

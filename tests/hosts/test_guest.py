@@ -68,7 +68,7 @@ def test_guest_faults(tiny, word):
 def test_modes(new_host):
     """A guest goes to real mode by every way station, and back; each prints a letter."""
     files = {"modes.bin": (bed.GUEST / "modes.bin").read_bytes(), "modes.cfg": tiny_config("modes", "")}
-    host = new_host(memory=512, files=files, guest_kernel=False).boot()
+    host = new_host(memory=512, files=files).boot()
     host.line.send("create -c modes\r")
     host.expect("tiny: modes 3PRI came back", 60)
 

@@ -87,7 +87,7 @@ def test_throttled_on_one_cpu(new_host):
     """Where the service loop runs the guest, too, and the guest never leaves the CPU by itself: the same, and the console answers."""
     config = "name = 'solo'\naddress = '10.77.0.9/24'\npeers = ['localhost=127.0.0.1']\n"
     files = {"race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n", "race.bin": (bed.GUEST / "race.bin").read_bytes()}
-    host = new_host(smp=1, memory=512, config=config, files=files, guest_kernel=False).boot()
+    host = new_host(smp=1, memory=512, config=config, files=files).boot()
     host.command("create race")
 
     def move(ends, *options):

@@ -22,8 +22,7 @@ def host(segment, vendor):
     files = {"faults.bin": (bed.GUEST / "faults.bin").read_bytes(), "lost.cfg": config("lost", "cpus = '7'\n"),
              "wide.cfg": config("wide", f"vcpus = {4 * CPUS[vendor] + 1}\n"),
              **{f"{name}.cfg": config(name, more + (PINNED[name] if vendor == "amd" else "")) for name, more in KINDS.items()}}
-    made = bed.host(segment, "sched", "10.77.0.75", OUT / vendor / "sched", vendor, number=75, smp=CPUS[vendor], memory=512, files=files,
-                    guest_kernel=False)
+    made = bed.host(segment, "sched", "10.77.0.75", OUT / vendor / "sched", vendor, number=75, smp=CPUS[vendor], memory=512, files=files)
     with switched_on({"sched": made}):
         yield made
 

@@ -25,8 +25,7 @@ def files():
 @pytest.fixture(scope="module")
 def hosts(segment):
     """left has the cluster's key, and so has right; both know an address that the test speaks from."""
-    made = {name: bed.host(segment, name, ip, OUT / "tls" / name, "amd", number=61 + n, memory=512, peers=PEERS, files=files(),
-                           guest_kernel=False) for n, (name, ip) in enumerate(PEERS.items()) if name != "tester"}
+    made = {name: bed.host(segment, name, ip, OUT / "tls" / name, "amd", number=61 + n, memory=512, peers=PEERS, files=files()) for n, (name, ip) in enumerate(PEERS.items()) if name != "tester"}
     with switched_on(made):
         yield made
 
@@ -86,7 +85,7 @@ def test_wrong_key(hosts, new_host):
     """Refused on both sides, with the reason; the guest runs on."""
     before = hosts["right"].free_pages()
     other = new_host("tester", PEERS["tester"], peers={"right": PEERS["right"]}, key=secrets.token_hex(32), files=files(),
-                     memory=512, guest_kernel=False).boot()
+                     memory=512).boot()
     other.command("create race")
     said = other.command("migrate race right", 60)
     assert "it has another key, or does not know this host" in said, said
@@ -97,8 +96,7 @@ def test_wrong_key(hosts, new_host):
 
 @amd_only()
 def test_no_key(new_host):
-    host = new_host("keyless", "10.77.0.64", peers={"right": PEERS["right"]}, key=None, files=files(), memory=512,
-                    guest_kernel=False).boot()
+    host = new_host("keyless", "10.77.0.64", peers={"right": PEERS["right"]}, key=None, files=files(), memory=512).boot()
     host.command("create race")
     assert "key new" in host.command("migrate race right")
     line = re.search(r"^key = '([0-9a-f]{64})'", host.command("key new"), re.M)
@@ -109,7 +107,7 @@ def test_no_key(new_host):
 @amd_only()
 def test_one_way(new_host, hosts):
     """A peer that guests may come from, but not go to."""
-    host = new_host("oneway", "10.77.0.63", peers={"right": PEERS["right"] + ",in"}, files=files(), memory=512, guest_kernel=False).boot()
+    host = new_host("oneway", "10.77.0.63", peers={"right": PEERS["right"] + ",in"}, files=files(), memory=512).boot()
     host.command("create race")
     assert "right is not allowed to get guests" in host.command("migrate race right")
 

@@ -31,7 +31,7 @@ def assert_measured(host, mhz):
 def test_tsc_scaling(new_host):
     """Twice as slow where the CPU can't help it, which is said; as it was on a CPU that scales, at the same clock."""
     files = {"tsc.cfg": "name = 'tsc'\nmemory = 16\nkernel = 'tsc.bin'\n", "tsc.bin": (bed.GUEST / "tsc.bin").read_bytes()}
-    options = {"peers": PEERS, "memory": 512, "guest_kernel": False}
+    options = {"peers": PEERS, "memory": 512}
     old = new_host("old", PEERS["old"], cpu=HASWELL, ips=IPS, files=files, **options).boot()
     slow = new_host("slow", PEERS["slow"], cpu=HASWELL, ips=IPS // 2, **options).boot()
     new = new_host("new", PEERS["new"], ips=IPS // 2, **options).boot()
