@@ -195,6 +195,8 @@ struct hvm_ops {
 	bool (*event_pending)(const struct vcpu *vcpu);
 	/* Exit as soon as the guest could take an interrupt (VM_EXIT_IRQ_WINDOW). */
 	void (*request_irq_window)(struct vcpu *vcpu, bool on);
+	/* An NMI waits for another one's handler: exit as soon as that has executed its IRET (as VM_EXIT_HOST). */
+	void (*request_nmi_window)(struct vcpu *vcpu, bool on);
 	/*
 	 * The local APIC holds something else than at the last call, or may: before an entry. True: the
 	 * CPU itself gives the guest what the APIC (not the PIC) has for it. NULL: it never does.

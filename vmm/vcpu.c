@@ -174,19 +174,22 @@ static bool vcpu_stopped(const struct vcpu *vcpu)
 	return READ_ONCE(vm->state) != VM_LIVE || READ_ONCE(vm->paused) || READ_ONCE(vm->want);
 }
 
-static bool vcpu_nmi_blocked(const struct vcpu *vcpu)
+/* By another one's handler; by the shadow of an STI or a MOV SS. */
+enum nmi_block { NMI_FREE, NMI_BLOCKED, NMI_SHADOW };
+
+static enum nmi_block vcpu_nmi_block(const struct vcpu *vcpu)
 {
 	struct cpu_state state;
 
 	hvm->get_state(vcpu, &state);
-	return state.nmi_blocked || state.interrupt_shadow;
+	return state.nmi_blocked ? NMI_BLOCKED : state.interrupt_shadow ? NMI_SHADOW : NMI_FREE;
 }
 
 /* Would something end its HLT (SDM 2, HLT)? */
 static bool vcpu_has_wakeup(struct vcpu *vcpu)
 {
 	irqchip_gather(vcpu);
-	if (hvm->event_pending(vcpu) || (irqchip_nmi_pending(vcpu) && !vcpu_nmi_blocked(vcpu)))
+	if (hvm->event_pending(vcpu) || (irqchip_nmi_pending(vcpu) && vcpu_nmi_block(vcpu) == NMI_FREE))
 		return true;
 	return irqchip_pending(vcpu) >= 0 && hvm->irq_ready(vcpu);
 }
@@ -219,16 +222,18 @@ static void vcpu_set_irq_window(struct vcpu *vcpu, bool on)
 static void deliver_nmi(struct vcpu *vcpu)
 {
 	struct vm_event event = { .type = EVENT_NMI, .vector = 2 };
+	enum nmi_block block = vcpu_nmi_block(vcpu);
 
-	if (hvm->event_pending(vcpu) || vcpu_nmi_blocked(vcpu))
+	hvm->request_nmi_window(vcpu, block == NMI_BLOCKED);
+	if (hvm->event_pending(vcpu) || block != NMI_FREE)
 		return;
 	irqchip_nmi_take(vcpu);
 	hvm->inject(vcpu, event);
 }
 
 /*
- * The end of an NMI's handler, with the next one waiting, is no exit by itself, and a guest that spins makes none:
- * but its IRET sets IF again, most often. Where IF is set already a window would end the stay at once.
+ * An NMI that waits for the end of a shadow, or behind another event, makes no exit by itself, and a guest that spins makes
+ * none: but IF will be set again, most often. Where it is set already a window would end the stay at once.
  */
 static bool nmi_wants_window(const struct vcpu *vcpu)
 {

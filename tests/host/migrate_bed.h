@@ -165,6 +165,7 @@ static struct hvm_ops bed_hvm = {
 	.get_state = bed_get_state, .set_state = bed_set_state, .get_cr = bed_get_cr,
 	.get_msr = bed_get_msr, .set_msr = bed_set_msr,
 	.irq_ready = bed_yes, .inject = bed_inject, .event_pending = bed_no, .request_irq_window = bed_window,
+	.request_nmi_window = bed_window,
 	.insn_done = bed_nothing, .flush_tlb = bed_nothing, .set_tsc = bed_set_tsc,
 	.tsc_ratio_bits = bed_tsc_ratio_bits,
 	.npt_format = bed_format,

@@ -27,13 +27,16 @@
 enum { CPUID_ALL = CPUID_NPT | CPUID_NRIPS | CPUID_FLUSH_BY_ASID | CPUID_DECODE_ASSISTS };
 
 static struct vm vm;
+static struct cpuid_policy policy;
 static struct vcpu vcpu;
 static u8 xsave_area[4096] aligned(64);
 
 /* What the CPU finds and does at the next VMRUN. */
 static struct {
 	struct vmcb_control entered;
+	u64 entered_rflags;
 	u64 code, info_1, info_2, int_info;
+	u64 rip, rflags, dr6; /* to be in the VMCB, unless 0 */
 	u64 entries;
 } cpu;
 
@@ -44,12 +47,18 @@ void svm_enter(u64 *gpr, hpa_t vmcb_hpa, hpa_t host_vmcb)
 	(void)gpr;
 	assert_true(host_vmcb);
 	cpu.entered = vmcb->control;
+	cpu.entered_rflags = vmcb->state.rflags;
 	cpu.entries++;
+	if (cpu.rip)
+		vmcb->state.rip = cpu.rip;
+	if (cpu.rflags)
+		vmcb->state.rflags = cpu.rflags;
+	vmcb->state.dr6 |= cpu.dr6;
 	vmcb->control.exit_code = cpu.code;
 	vmcb->control.exit_info_1 = cpu.info_1;
 	vmcb->control.exit_info_2 = cpu.info_2;
 	vmcb->control.exit_int_info = cpu.int_info;
-	cpu.int_info = 0;
+	cpu.int_info = cpu.rip = cpu.rflags = cpu.dr6 = 0;
 }
 
 void svm_vmsave(hpa_t vmcb)
@@ -75,6 +84,8 @@ void hvm_serve_interrupts(void)
 	served++;
 }
 
+static u32 invpcid; /* CPUID's bit */
+
 static void machine(u32 svm_edx, u32 asids)
 {
 	fake_cpu_reset();
@@ -83,6 +94,7 @@ static void machine(u32 svm_edx, u32 asids)
 	fake_cpuid_set(0x80000001u, 0,
 		       (struct cpuid_regs){ .ecx = CPUID_81_ECX_SVM, .edx = CPUID_81_EDX_RDTSCP | CPUID_81_EDX_PAGES_1G });
 	fake_cpuid_set(CPUID_SVM_LEAF, 0, (struct cpuid_regs){ .eax = 1, .ebx = asids, .edx = svm_edx });
+	fake_cpuid_set(7, 0, (struct cpuid_regs){ .ebx = invpcid });
 	fake_cpuid_set(0xd, 0, (struct cpuid_regs){ .eax = 7 });
 	fake_msr_set(MSR_VM_CR, 0);
 	fake_msr_set(MSR_EFER, EFER_LME | EFER_LMA);
@@ -108,6 +120,8 @@ static int begin(u32 svm_edx, u32 asids)
 	memset(&cpu, 0, sizeof(cpu));
 	memset(&vm, 0, sizeof(vm));
 	memset(&vcpu, 0, sizeof(vcpu));
+	memset(&policy, 0, sizeof(policy));
+	vm.cpuid = &policy;
 	assert_int_equal(gmem_init(&vm.gmem, LARGE_SIZE, svm_ops.npt_format()), 0);
 	vcpu.vm = &vm;
 	vcpu.xsave = xsave_area;
@@ -608,6 +622,93 @@ static void test_nmi(void **state)
 	assert_false(s.nmi_blocked);
 }
 
+/* At an NMI handler's IRET, with another NMI waiting. */
+static void begin_waiting_at_iret(void)
+{
+	svm_ops.inject(&vcpu, (struct vm_event){ .type = EVENT_NMI, .vector = 2 });
+	run(EXIT_CPUID, 0, 0);
+	svm_ops.request_nmi_window(&vcpu, true);
+	vcpu.regs.rip = 0x5000;
+	run(EXIT_IRET, 0, 0);
+	assert_false(cpu.entered_rflags & RFLAGS_TF);
+}
+
+static bool nmi_blocked(void)
+{
+	struct cpu_state s;
+
+	svm_ops.get_state(&vcpu, &s);
+	return s.nmi_blocked;
+}
+
+/* The IRET is stepped over, and what it has popped stays. */
+static void test_nmi_window(void **state)
+{
+	(void)state;
+	begin_waiting_at_iret();
+	/* A host's interrupt comes first. */
+	assert_int_equal(run(EXIT_INTR, 0, 0).kind, VM_EXIT_HOST);
+	assert_true(cpu.entered_rflags & RFLAGS_TF);
+	assert_int_equal(cpu.entered.intercept_exceptions, ~0u);
+	assert_false(cpu.entered.clean & (CLEAN_I | CLEAN_DRX));
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
+	assert_true(nmi_blocked());
+	cpu.rip = 0x6000;
+	cpu.rflags = 0x46;
+	cpu.dr6 = DR6_BS;
+	assert_int_equal(run(EXIT_EXCEPTION + VECTOR_DB, 0, 0).kind, VM_EXIT_HOST);
+	assert_true(cpu.entered_rflags & RFLAGS_TF);
+	assert_false(nmi_blocked());
+	assert_int_equal(vcpu.regs.rflags, 0x46);
+	assert_false(vmcb()->state.dr6 & DR6_BS);
+	run(EXIT_CPUID, 0, 0);
+	assert_int_equal(cpu.entered.intercept_exceptions, INTERCEPT_EXCEPTIONS);
+	assert_false(cpu.entered_rflags & RFLAGS_TF);
+}
+
+/* What the IRET raises is raised as if nobody had stepped; a breakpoint on its stack is the guest's. */
+static void test_nmi_window_iret_raises(void **state)
+{
+	struct vm_exit exit;
+
+	(void)state;
+	vmcb()->state.dr6 |= DR6_BS;
+	begin_waiting_at_iret();
+	assert_int_equal(run(EXIT_EXCEPTION + VECTOR_PF, 0, 0x7000).kind, VM_EXIT_HOST);
+	assert_false(vcpu.regs.rflags & RFLAGS_TF);
+	svm_ops.request_nmi_window(&vcpu, true);
+	run(EXIT_CPUID, 0, 0);
+	assert_false(cpu.entered_rflags & RFLAGS_TF);
+	assert_int_equal(cpu.entered.intercept_exceptions, INTERCEPT_EXCEPTIONS);
+	assert_true(nmi_blocked());
+	run(EXIT_IRET, 0, 0);
+	cpu.rip = 0x6000;
+	cpu.dr6 = DR6_BS | 2;
+	exit = run(EXIT_EXCEPTION + VECTOR_DB, 0, 0);
+	assert_int_equal(exit.kind, VM_EXIT_EXCEPTION);
+	assert_int_equal(exit.exception.vector, VECTOR_DB);
+	assert_false(nmi_blocked());
+	assert_int_equal(vmcb()->state.dr6 & (DR6_BS | DR6_BREAKPOINTS), DR6_BS | 2); /* BS was the guest's before */
+}
+
+/* Not when nobody waits, when the guest steps itself, and when the IRET ends a task. */
+static void test_nmi_window_not_stepped(void **state)
+{
+	(void)state;
+	begin_waiting_at_iret();
+	vcpu.regs.rflags |= RFLAGS_NT;
+	run(EXIT_CPUID, 0, 0);
+	assert_false(cpu.entered_rflags & RFLAGS_TF);
+	vcpu.regs.rflags = RFLAGS_FIXED | RFLAGS_TF;
+	run(EXIT_CPUID, 0, 0);
+	assert_int_equal(cpu.entered.intercept_exceptions, INTERCEPT_EXCEPTIONS);
+	assert_true(vcpu.regs.rflags & RFLAGS_TF);
+	vcpu.regs.rflags = RFLAGS_FIXED;
+	svm_ops.request_nmi_window(&vcpu, false);
+	run(EXIT_CPUID, 0, 0);
+	assert_false(cpu.entered_rflags & RFLAGS_TF);
+}
+
 static void test_single_step(void **state)
 {
 	(void)state;
@@ -615,6 +716,27 @@ static void test_single_step(void **state)
 	svm_ops.insn_done(&vcpu);
 	assert_event(EVENT_EXCEPTION, VECTOR_DB);
 	assert_true(vmcb()->state.dr6 & BIT(14));
+}
+
+/* INVPCID is an instruction for those who see it in CPUID; where the CPU has none there is nothing to intercept. */
+static void test_invpcid(void **state)
+{
+	struct vm_exit exit;
+
+	run(EXIT_CPUID, 0, 0);
+	assert_int_equal(cpu.entered.intercept_misc3, 0);
+	assert_int_equal(teardown(state), 0);
+	invpcid = CPUID_7_EBX_INVPCID;
+	assert_int_equal(begin(CPUID_ALL, 4), 0);
+	exit = run(EXIT_INVPCID, 0, 0);
+	assert_int_equal(cpu.entered.intercept_misc3, INTERCEPT_INVPCID);
+	assert_int_equal(exit.kind, VM_EXIT_UNDEFINED);
+	assert_int_equal(teardown(state), 0);
+	assert_int_equal(begin(CPUID_ALL, 4), 0);
+	policy.entries[policy.count++] = (struct cpuid_entry){ .leaf = 7, .ebx = CPUID_7_EBX_INVPCID };
+	run(EXIT_CPUID, 0, 0);
+	assert_int_equal(cpu.entered.intercept_misc3, 0);
+	invpcid = 0;
 }
 
 /* --- state ------------------------------------------------------------------------------------- */
@@ -923,7 +1045,11 @@ int main(void)
 		QEMU(test_double_fault),
 		QEMU(test_irq_window),
 		QEMU(test_nmi),
+		QEMU(test_nmi_window),
+		QEMU(test_nmi_window_iret_raises),
+		QEMU(test_nmi_window_not_stepped),
 		QEMU(test_single_step),
+		QEMU(test_invpcid),
 		QEMU(test_reset_state),
 		QEMU(test_state_round_trip),
 		QEMU(test_state_refused),

@@ -255,14 +255,15 @@ static void test_halt_in_nmi_handler(void **state)
 	assert_int_equal(fake_guest_events(vcpu, 2), 1);
 }
 
-static bool window_seen;
+static bool window_seen, nmi_window_seen;
 
 static void see_window(struct vcpu *v)
 {
 	window_seen = v->irq_window;
+	nmi_window_seen = fake_guest_nmi_window(v);
 }
 
-/* The next NMI waits for the end of the handler: a window, but not where it would open at once. */
+/* The next NMI waits for the end of the handler: a window of its own, and one for interrupts, but not where that would open at once. */
 static void test_nmi_waits_for_window(void **state)
 {
 	struct vm_exit nothing = { .kind = VM_EXIT_HOST };
@@ -280,13 +281,22 @@ static void test_nmi_waits_for_window(void **state)
 	fake_guest_exit(vcpu, &nothing);
 	fake_run();
 	assert_true(window_seen);
+	assert_true(nmi_window_seen);
 	s.rflags |= BIT(9);
 	assert_int_equal(hvm->set_state(vcpu, &s), 0);
 	vcpu->activity = VCPU_ACTIVE;
 	fake_guest_exit(vcpu, &nothing);
 	fake_run();
 	assert_false(window_seen);
+	assert_true(nmi_window_seen);
 	assert_int_equal(fake_guest_events(vcpu, 2), 0);
+	/* It goes in, and the window closes. */
+	s.nmi_blocked = 0;
+	assert_int_equal(hvm->set_state(vcpu, &s), 0);
+	fake_guest_exit(vcpu, &nothing);
+	fake_run();
+	assert_false(nmi_window_seen);
+	assert_int_equal(fake_guest_events(vcpu, 2), 1);
 	fake_hvm_set_hook(NULL);
 }
 

@@ -856,12 +856,15 @@ static void test_nmi(void **state)
 	vmx_ops.inject(&vcpu, (struct vm_event){ .type = EVENT_NMI, .vector = 2 });
 	run(EXIT_CPUID, 0);
 	assert_int_equal(cpu.event_in, 0x80000202u);
-	assert_true(now()->field[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW);
 	assert_int_equal(now()->field[VMCS_INTERRUPTIBILITY], 0);
-	/* The CPU has blocked them. */
+	/* The CPU has blocked them; another one comes. */
 	now()->field[VMCS_INTERRUPTIBILITY] = BLOCKED_BY_NMI;
 	run(EXIT_CPUID, 0);
+	assert_false(now()->field[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW);
 	assert_true(nmi_blocked());
+	vmx_ops.request_nmi_window(&vcpu, true);
+	run(EXIT_CPUID, 0);
+	assert_true(now()->field[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW);
 	/* The IRET's end. */
 	now()->field[VMCS_INTERRUPTIBILITY] = 0;
 	assert_int_equal(run(EXIT_NMI_WINDOW, 0).kind, VM_EXIT_HOST);
@@ -873,7 +876,6 @@ static void test_nmi(void **state)
 	assert_true(nmi_blocked());
 	run(EXIT_CPUID, 0);
 	assert_int_equal(now()->field[VMCS_INTERRUPTIBILITY], BLOCKED_BY_NMI);
-	assert_true(now()->field[VMCS_PRIMARY_CONTROLS] & PRIMARY_NMI_WINDOW);
 	/* An NMI whose delivery was interrupted goes in again: not blocked by itself. */
 	cpu.idt_event = 0x80000202u;
 	run(EXIT_EPT_VIOLATION, 0);

@@ -33,6 +33,7 @@ def test_local_apic(new_host, cpu, key, label):
         # 0x61 waits, and is in service with its own class in PPR.
         host.expect(r"apic: irr 0{15}2 isr in it 0{15}2 ppr 0{14}60\n", 60)
         host.expect(r"apic: order LHl\.HhL\.\n", 60)
+        host.expect(r"apic: order NnN\.\n", 60)
         host.expect(r"apic: order EEE\.\n", 60)
         ticks = int(host.expect(r"apic: ticks ([0-9a-f]{16})\n", 60).group(1), 16)
         print(f"{mode}, {key}: {ticks / 1000} TSC ticks for an interrupt to itself")

@@ -31,9 +31,12 @@ enum { MSR_PRED_CMD = 0x49, PRED_CMD_IBPB = 1 };
 #define RFLAGS_FIXED BIT(1)
 #define RFLAGS_TF BIT(8)
 #define RFLAGS_IF BIT(9)
+#define RFLAGS_NT BIT(14)
 #define RFLAGS_RF BIT(16)
 #define RFLAGS_VM BIT(17)
 
+#define CPUID_7_EBX_INVPCID BIT(10)
+#define DR6_BREAKPOINTS 0xfull
 #define DR6_BS BIT(14)
 #define DR7_BREAKPOINTS 0xffull /* any of these set: a breakpoint is on */
 

@@ -104,8 +104,56 @@ void svm_iret_exit(struct vcpu *vcpu)
 
 	sv->attention |= ATTENTION_NMI_IRET;
 	sv->nmi_iret_rip = vcpu->regs.rip;
+	sv->step_refused = false;
 	sv->vmcb->control.intercept_misc1 &= ~(u32)INTERCEPT_IRET;
 	vmcb_touched(sv->vmcb, CLEAN_I);
+}
+
+void svm_request_nmi_window(struct vcpu *vcpu, bool on)
+{
+	svm_of(vcpu)->nmi_waits = on;
+}
+
+/*
+ * Nothing exits behind an IRET, so it is executed with TF, which it replaces by what it pops: the #DB comes behind it. What it raises
+ * itself exits before it is delivered, as the handler's frame would have our TF in it. Not when it returns from a task (NT), which
+ * stores RFLAGS.
+ */
+void svm_step_begin(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+
+	if (!sv->nmi_waits || sv->step_refused || vcpu->regs.rip != sv->nmi_iret_rip || sv->attention & ATTENTION_EVENT ||
+	    vcpu->regs.rflags & (RFLAGS_TF | RFLAGS_NT))
+		return;
+	sv->attention |= ATTENTION_STEP;
+	sv->step_dr6 = sv->vmcb->state.dr6;
+	sv->vmcb->state.dr6 &= ~DR6_BS;
+	vcpu->regs.rflags |= RFLAGS_TF;
+	sv->vmcb->control.intercept_exceptions = ~0u;
+	vmcb_touched(sv->vmcb, CLEAN_I | CLEAN_DRX);
+}
+
+bool svm_step_end(struct vcpu *vcpu)
+{
+	struct svm_vcpu *sv = svm_of(vcpu);
+	struct vmcb *vmcb = sv->vmcb;
+	u64 code = vmcb->control.exit_code;
+	bool executed = code == EXIT_EXCEPTION + VECTOR_DB && vmcb->state.dr6 & DR6_BS;
+
+	sv->attention &= ~(u32)ATTENTION_STEP;
+	vmcb->control.intercept_exceptions = INTERCEPT_EXCEPTIONS;
+	vmcb->state.dr6 = (vmcb->state.dr6 & ~DR6_BS) | (sv->step_dr6 & DR6_BS);
+	vmcb_touched(vmcb, CLEAN_I | CLEAN_DRX);
+	if (executed) {
+		svm_set_nmi_blocked(sv, false);
+		/* A breakpoint on what it reads is the guest's. */
+		return !(vmcb->state.dr6 & ~sv->step_dr6 & DR6_BREAKPOINTS);
+	}
+	/* Not executed: it begins again, and what it raises is raised without us. */
+	vcpu->regs.rflags &= ~RFLAGS_TF;
+	sv->step_refused = code >= EXIT_EXCEPTION && code <= EXIT_EXCEPTION_LAST;
+	return sv->step_refused && code != EXIT_EXCEPTION + VECTOR_DB && code != EXIT_EXCEPTION + VECTOR_MC;
 }
 
 static u64 encode(const struct vm_event *event)

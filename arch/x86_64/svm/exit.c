@@ -206,6 +206,7 @@ static const struct {
 	[EXIT_MONITOR] = { EVENT, VM_EXIT_UNDEFINED, 0 },
 	[EXIT_MWAIT] = { EVENT, VM_EXIT_UNDEFINED, 0 },
 	[EXIT_RDPRU] = { EVENT, VM_EXIT_UNDEFINED, 0 },
+	[EXIT_INVPCID] = { EVENT, VM_EXIT_UNDEFINED, 0 },
 };
 
 /* Those that need a look at the VMCB. */

@@ -16,6 +16,8 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/svm/svm.h"
 #include "lib/log.h"
+#include "vmm/cpuid.h"
+#include "vmm/vm.h"
 
 struct svm_cpu {
 	const struct svm_vcpu *current; /* ran here last */
@@ -72,10 +74,13 @@ static void take_asid(struct svm_cpu *own, struct svm_vcpu *sv)
 }
 
 /* The vCPU came here from another CPU, or never ran. */
-static void change_cpu(struct svm_vcpu *sv, u32 cpu)
+static void change_cpu(const struct vcpu *vcpu, struct svm_vcpu *sv)
 {
-	assert(cpu == cpu_self()->index);
-	sv->last_cpu = cpu;
+	assert(vcpu->cpu == cpu_self()->index);
+	/* What CPUID does not show is no instruction (15.9). A guest that arrives has its own policy by now. */
+	if (svm_features.invpcid && !(cpuid_policy_word(vcpu->vm->cpuid, CPUID_7_EBX) & CPUID_7_EBX_INVPCID))
+		sv->vmcb->control.intercept_misc3 |= INTERCEPT_INVPCID;
+	sv->last_cpu = vcpu->cpu;
 	sv->asid_generation = 0;
 	vmcb_touched(sv->vmcb, ~0u);
 }
@@ -115,7 +120,7 @@ static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
 	bool other = own->current != sv || sv->last_cpu != vcpu->cpu;
 
 	if (sv->last_cpu != vcpu->cpu)
-		change_cpu(sv, vcpu->cpu);
+		change_cpu(vcpu, sv);
 	own->current = sv;
 	/* What one guest taught the CPU's branch predictor steers no other one. */
 	if (other && svm_features.ibpb)
@@ -128,6 +133,8 @@ static void prepare(struct vcpu *vcpu, struct svm_vcpu *sv, struct svm_cpu *own)
 		svm_event_enter(vcpu);
 	if (sv->attention & ATTENTION_DR)
 		hvm_dr_load(sv->dr);
+	if (sv->attention & ATTENTION_NMI_IRET)
+		svm_step_begin(vcpu);
 }
 
 void svm_set_dr_live(struct svm_vcpu *sv, bool live)
@@ -188,6 +195,7 @@ static noinline void way_in(struct vcpu *vcpu)
 static noinline void leave_unusual(struct vcpu *vcpu, struct vm_exit *exit)
 {
 	struct svm_vcpu *sv = svm_of(vcpu);
+	bool ours = sv->attention & ATTENTION_STEP && svm_step_end(vcpu);
 
 	sv->vmcb->control.tlb_control = TLB_KEEP;
 	sv->attention &= ~(u32)ATTENTION_FLUSHED;
@@ -196,7 +204,10 @@ static noinline void leave_unusual(struct vcpu *vcpu, struct vm_exit *exit)
 	svm_event_exit(vcpu);
 	if (sv->vmcb->control.exit_code == EXIT_INTR)
 		hvm_serve_interrupts();
-	svm_decode_exit(vcpu, exit);
+	if (ours)
+		*exit = (struct vm_exit){ .kind = VM_EXIT_HOST };
+	else
+		svm_decode_exit(vcpu, exit);
 }
 
 /* QEMU fills the save area with the host's state then: nothing of that is the guest's. */

@@ -94,6 +94,7 @@ static void features_read(void)
 		.tsc_ratio = svm.edx & CPUID_TSC_RATIO,
 		.rdtscp = extended.edx & CPUID_81_EDX_RDTSCP,
 		.pages_1g = extended.edx & CPUID_81_EDX_PAGES_1G,
+		.invpcid = cpuid_read(7, 0).ebx & CPUID_7_EBX_INVPCID,
 		.ibpb = speculation.ebx & CPUID_88_EBX_IBPB,
 	};
 }
@@ -223,6 +224,7 @@ const struct hvm_ops svm_ops = {
 	.inject = svm_inject,
 	.event_pending = svm_event_pending,
 	.request_irq_window = svm_request_irq_window,
+	.request_nmi_window = svm_request_nmi_window,
 	.insn_done = svm_insn_done,
 	.flush_tlb = svm_flush_tlb,
 	.set_tsc = svm_set_tsc,

@@ -36,6 +36,7 @@ struct svm_features {
 	bool tsc_ratio;
 	bool rdtscp;
 	bool pages_1g;
+	bool invpcid;
 	bool ibpb;
 };
 extern struct svm_features svm_features;
@@ -49,6 +50,7 @@ enum svm_attention {
 	ATTENTION_NMI_IRET = 1 << 4, /* an NMI's handler is about to execute its IRET */
 	ATTENTION_SWITCH = 1 << 5,   /* something that the CPU must load has changed */
 	ATTENTION_FLUSHED = 1 << 6,  /* tlb_control is not TLB_KEEP: to be cleared after the run */
+	ATTENTION_STEP = 1 << 7,     /* the run is of one instruction, that IRET: see event.c */
 };
 
 struct svm_vcpu {
@@ -63,6 +65,9 @@ struct svm_vcpu {
 	/* An NMI's handler runs until its IRET: see event.c. */
 	bool nmi_blocked;
 	u64 nmi_iret_rip;         /* of that IRET, with ATTENTION_NMI_IRET */
+	bool nmi_waits;           /* another NMI does, for its end */
+	bool step_refused;        /* that IRET raises something */
+	u64 step_dr6;             /* from before ATTENTION_STEP */
 	/* Not in the VMCB. */
 	u64 dr[4];                /* true between two runs */
 	u64 tsc_aux;
@@ -108,6 +113,7 @@ void svm_inject(struct vcpu *vcpu, struct vm_event event);
 bool svm_event_pending(const struct vcpu *vcpu);
 bool svm_irq_ready(const struct vcpu *vcpu);
 void svm_request_irq_window(struct vcpu *vcpu, bool on);
+void svm_request_nmi_window(struct vcpu *vcpu, bool on);
 void svm_insn_done(struct vcpu *vcpu);
 void svm_set_nmi_blocked(struct svm_vcpu *sv, bool blocked);
 /* Before an entry with an event: writes EVENTINJ. */
@@ -115,6 +121,10 @@ void svm_event_enter(struct vcpu *vcpu);
 /* After an exit: what was not delivered waits again. */
 void svm_event_exit(struct vcpu *vcpu);
 void svm_iret_exit(struct vcpu *vcpu);
+/* Before an entry with ATTENTION_NMI_IRET. */
+void svm_step_begin(struct vcpu *vcpu);
+/* After one with ATTENTION_STEP. True: the exit was of our making, and is VM_EXIT_HOST. */
+bool svm_step_end(struct vcpu *vcpu);
 /* EVENT_NONE clears it. */
 void svm_set_event(struct svm_vcpu *sv, struct vm_event event);
 

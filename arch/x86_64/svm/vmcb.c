@@ -27,11 +27,7 @@ static void set_intercepts(struct vmcb_control *control)
 {
 	control->intercept_cr = INTERCEPT_CR_WRITE(4) | INTERCEPT_CR_WRITE(8);
 	control->intercept_dr = INTERCEPT_DR_ALL;
-	/*
-	 * #DB and #AC: a guest can make their delivery raise them again, for ever and without an
-	 * exit (APM 2 15.12). #MC is about the host's hardware.
-	 */
-	control->intercept_exceptions = 1u << VECTOR_DB | 1u << VECTOR_AC | 1u << VECTOR_MC;
+	control->intercept_exceptions = INTERCEPT_EXCEPTIONS;
 	control->intercept_misc1 = INTERCEPT_INTR | INTERCEPT_NMI | INTERCEPT_INIT | INTERCEPT_RDPMC | INTERCEPT_CPUID |
 				   INTERCEPT_RSM | INTERCEPT_INVD | INTERCEPT_HLT | INTERCEPT_INVLPGA | INTERCEPT_IOIO |
 				   INTERCEPT_MSR | INTERCEPT_FERR_FREEZE | INTERCEPT_SHUTDOWN;

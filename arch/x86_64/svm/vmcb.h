@@ -48,6 +48,16 @@ enum intercept_misc2 {
 	INTERCEPT_RDPRU = 1 << 14,
 };
 
+enum intercept_misc3 {
+	INTERCEPT_INVPCID = 1 << 2,
+};
+
+/*
+ * #DB and #AC: a guest can make their delivery raise them again, for ever and without an exit (APM 2 15.12).
+ * #MC is about the host's hardware.
+ */
+#define INTERCEPT_EXCEPTIONS (1u << VECTOR_DB | 1u << VECTOR_AC | 1u << VECTOR_MC)
+
 enum tlb_control {
 	TLB_KEEP = 0,
 	TLB_FLUSH_ALL = 1,   /* every ASID's entries */
@@ -121,6 +131,7 @@ enum exit_code {
 	EXIT_MWAIT = 0x8b,
 	EXIT_XSETBV = 0x8d,
 	EXIT_RDPRU = 0x8e,
+	EXIT_INVPCID = 0xa2,
 	EXIT_NPF = 0x400,
 };
 #define EXIT_INVALID 0xffffffffu /* -1; QEMU 10.0 writes its low half only */

@@ -59,6 +59,18 @@ void vmx_request_irq_window(struct vcpu *vcpu, bool on)
 	vv->attention |= ATTENTION_CONTROLS;
 }
 
+/* 26.2: before any instruction, once virtual NMIs are not blocked. It closes by itself (exit.c). */
+void vmx_request_nmi_window(struct vcpu *vcpu, bool on)
+{
+	struct vmx_vcpu *vv = vmx_of(vcpu);
+
+	if (on)
+		vv->primary |= PRIMARY_NMI_WINDOW;
+	else
+		vv->primary &= ~(u32)PRIMARY_NMI_WINDOW;
+	vv->attention |= ATTENTION_CONTROLS;
+}
+
 static void end_shadow(struct vmx_vcpu *vv)
 {
 	if (unlikely(vmcs_interruptibility(vv) & BLOCKED_SHADOW))
@@ -82,22 +94,15 @@ void vmx_insn_done(struct vcpu *vcpu)
 	vmx_inject(vcpu, (struct vm_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DB });
 }
 
-/*
- * With virtual NMIs the CPU itself keeps the blocking, from the injection to the handler's IRET
- * (25.3). The end of it exits once, so that the next NMI can go in.
- */
+/* With virtual NMIs the CPU itself keeps the blocking, from the injection to the handler's IRET (25.3). */
 void vmx_set_nmi_blocked(struct vmx_vcpu *vv, bool blocked)
 {
 	struct vmx_guest *guest = vmcs_change(vv, GROUP_BLOCKING);
 
-	if (blocked) {
+	if (blocked)
 		guest->interruptibility |= BLOCKED_BY_NMI;
-		vv->primary |= PRIMARY_NMI_WINDOW;
-	} else {
+	else
 		guest->interruptibility &= ~(u32)BLOCKED_BY_NMI;
-		vv->primary &= ~(u32)PRIMARY_NMI_WINDOW;
-	}
-	vv->attention |= ATTENTION_CONTROLS;
 }
 
 /* 27.2.1.3: in real mode no error code is pushed, in protected mode always or never. */
@@ -125,10 +130,8 @@ void vmx_event_enter(struct vcpu *vcpu)
 	/* 27.3.1.5: an interrupt or NMI goes into no shadow, an NMI into no blocking by one. */
 	if (vv->event.type != EVENT_EXCEPTION)
 		end_shadow(vv);
-	if (vv->event.type == EVENT_NMI) {
+	if (vv->event.type == EVENT_NMI)
 		vmx_set_nmi_blocked(vv, false);
-		vv->primary |= PRIMARY_NMI_WINDOW;
-	}
 	vv->injected = vv->event;
 	vv->attention |= ATTENTION_INJECTED;
 	vmx_set_event(vv, (struct vm_event){ .type = EVENT_NONE });

@@ -21,8 +21,6 @@
 #include "vmm/msr.h"
 #include "vmm/vm.h"
 
-#define CPUID_7_EBX_INVPCID BIT(10)
-
 /* In TSC ticks: PAUSEs closer than the gap are one loop; a loop that lasts the window exits (25.6.13). */
 #define PAUSE_LOOP_GAP 128
 #define PAUSE_LOOP_WINDOW 4096

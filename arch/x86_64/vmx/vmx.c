@@ -377,6 +377,7 @@ const struct hvm_ops vmx_ops = {
 	.inject = vmx_inject,
 	.event_pending = vmx_event_pending,
 	.request_irq_window = vmx_request_irq_window,
+	.request_nmi_window = vmx_request_nmi_window,
 	.apic_sync = vmx_apic_sync,
 	.apic_assist = vmx_apic_assist,
 	.apic_label = vmx_apic_label,

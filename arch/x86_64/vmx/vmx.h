@@ -183,6 +183,7 @@ void vmx_inject(struct vcpu *vcpu, struct vm_event event);
 bool vmx_event_pending(const struct vcpu *vcpu);
 bool vmx_irq_ready(const struct vcpu *vcpu);
 void vmx_request_irq_window(struct vcpu *vcpu, bool on);
+void vmx_request_nmi_window(struct vcpu *vcpu, bool on);
 void vmx_insn_done(struct vcpu *vcpu);
 void vmx_set_nmi_blocked(struct vmx_vcpu *vv, bool blocked);
 /* Before an entry with an event. */

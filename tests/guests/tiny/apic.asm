@@ -1,8 +1,9 @@
 ; SPDX-License-Identifier: Apache-2.0
 ;
 ; What a kernel wants of its local APIC, in x2APIC mode ("x" on the command line) or xAPIC mode: the
-; timer, priorities, interrupts in interrupts, a level interrupt by way of the I/O APIC. Prints what it
-; finds, and what an interrupt costs in TSC ticks; then the timer goes on for ever, so that it can be moved.
+; timer, priorities, interrupts in interrupts, NMIs in an NMI's handler, a level interrupt by way of the
+; I/O APIC. Prints what it finds, and what an interrupt costs in TSC ticks; then the timer goes on for
+; ever, so that it can be moved.
 %include "tiny.inc"
 
 APIC_ID equ 0x02
@@ -22,6 +23,7 @@ IOAPIC equ 0xfec00000
 UART_GSI equ 4
 TIMER equ 0x41
 LEVEL equ 0x51
+NMI equ 2
 LOW equ 0x61
 HIGH equ 0x91
 TICK_NS equ 1000000
@@ -63,6 +65,7 @@ main:
 	handler LEVEL, on_level
 	handler LOW, on_low
 	handler HIGH, on_high
+	handler NMI, on_nmi
 	mov ecx, 0x1b
 	rdmsr
 	or eax, 0x800
@@ -137,6 +140,12 @@ main:
 	note '.'
 	mov byte [nest], 0
 	call show_journal		; LHl.HhL.
+
+	; An NMI that comes in another one's handler comes at the end of that, though IF is 0 all the time.
+	mov dword [journal_end], journal
+	put APIC_ICR, 0x400
+	note '.'
+	call show_journal		; NnN.
 
 	; A level interrupt comes again and again until its line is low, but only after the EOI is heard of.
 	mov dword [journal_end], journal
@@ -299,6 +308,18 @@ on_high:
 	note 'h'
 .done:	end
 
+on_nmi:
+	push rax
+	push rcx
+	note 'N'
+	xor byte [nested], 1
+	jz .done
+	put APIC_ICR, 0x400
+	note 'n'
+.done:	pop rcx
+	pop rax
+	iretq
+
 on_level:
 	begin
 	note 'E'
@@ -321,6 +342,7 @@ ppr:	dd 0
 journal_end: dd 0
 x2apic:	db 0
 nest:	db 0
+nested:	db 0
 quiet:	db 0
 journal: times 64 db 0
 

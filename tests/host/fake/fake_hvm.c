@@ -42,7 +42,7 @@ struct fake_tlb_entry {
 struct fake_vcpu {
 	struct cpu_state state;
 	struct vm_event event;
-	bool irq_window, flush;
+	bool irq_window, nmi_window, flush;
 	u64 tsc_offset;
 	struct fake_action actions[ACTIONS];
 	u32 first, count;
@@ -215,6 +215,11 @@ u64 fake_guest_cr2(const struct vcpu *vcpu)
 u64 fake_guest_flushes(const struct vcpu *vcpu)
 {
 	return fake_of(vcpu)->flushes;
+}
+
+bool fake_guest_nmi_window(const struct vcpu *vcpu)
+{
+	return fake_of(vcpu)->nmi_window;
 }
 
 u64 fake_guest_entries(const struct vcpu *vcpu)
@@ -547,6 +552,11 @@ static void fake_request_irq_window(struct vcpu *vcpu, bool on)
 	fake_of(vcpu)->irq_window = on;
 }
 
+static void fake_request_nmi_window(struct vcpu *vcpu, bool on)
+{
+	fake_of(vcpu)->nmi_window = on;
+}
+
 static void fake_insn_done(struct vcpu *vcpu)
 {
 	fake_of(vcpu)->state.interrupt_shadow = 0;
@@ -601,6 +611,7 @@ const struct hvm_ops fake_hvm_ops = {
 	.inject = fake_inject,
 	.event_pending = fake_event_pending,
 	.request_irq_window = fake_request_irq_window,
+	.request_nmi_window = fake_request_nmi_window,
 	.insn_done = fake_insn_done,
 	.flush_tlb = fake_flush_tlb,
 	.set_tsc = fake_set_tsc,

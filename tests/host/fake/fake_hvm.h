@@ -45,6 +45,8 @@ u64 fake_guest_cr2(const struct vcpu *vcpu);
 /* How often its TLB was flushed, and how often it was entered. */
 u64 fake_guest_flushes(const struct vcpu *vcpu);
 u64 fake_guest_entries(const struct vcpu *vcpu);
+/* request_nmi_window() is on. */
+bool fake_guest_nmi_window(const struct vcpu *vcpu);
 
 /*
  * Called inside the guest window of every entry (in_guest is 1), as if another CPU ran at that
