@@ -5,7 +5,7 @@
 #	make demo	two emulated hosts, a Debian guest, live migration, shown (VENDOR=intel: in Bochs)
 #	make run	the same two hosts, their consoles in tmux, for playing (VENDOR=intel likewise)
 #	make test	check + the tests in emulated machines
-#	make check	the unit tests, the model of the hand-over and 20,000 hostile inputs for each target of tests/fuzz/,
+#	make check	the unit tests, the model of the hand-over and 8,000 hostile inputs for each target of tests/fuzz/,
 #			on this machine, with sanitizers
 #	make lint	layers, headers, licences, clang
 #	make bench	the figures that the project is held to
@@ -182,9 +182,7 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/godwit.elf
 key:
 	@printf "key = '%s'\n" "$$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n')"
 
-# For tools/lint: what is ours alone, and how a file of this folder is compiled.
-.PHONY: own-objects
-own-objects: $(OWN_C:%.c=$(OBJ)/%.o)
+# For tools/lint: how a file of this folder is compiled.
 print-flags-%:
 	@echo '$(CFLAGS_own) $(if $(filter boot,$*),$(CFLAGS_boot)) $(if $(filter net-tls,$*),$(CFLAGS_tls),$(if $(filter net,$*),$(CFLAGS_net)))'
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """This machine as a node of the segment: ssh to guests, sessions that stay open, ping."""
+import itertools
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 from basics import GUEST, Trouble, run, spawn, until
 
@@ -19,15 +22,63 @@ def ssh_command(ip, *command):
     return ["ssh", "-i", str(GUEST / "id_ed25519"), *SSH_OPTIONS, f"root@{ip}", *command]
 
 
+class Connection:
+    """One ssh connection to a guest, for one command after the other: the handshake takes a second of CPU in Bochs, a command an eighth."""
+
+    places = itertools.count()
+
+    def __init__(self, ip, timeout=60):
+        self.ip = ip
+        self.path = Path(CONTROL.name) / str(next(self.places))
+        # (Without its own probes: unanswered while a link is cut, they would have TCP wait long before it tries again.)
+        self.process = spawn(["ssh", "-N", "-M", "-S", self.path, "-o", "ServerAliveInterval=0", *ssh_command(ip)[1:]],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        end = time.monotonic() + timeout
+        while not self.path.exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.close()
+                raise Trouble(f"ssh to {ip}: {self.process.stderr.read().strip() or f'no connection within {timeout} s'}")
+            time.sleep(0.02)
+
+    def run(self, command, timeout):
+        return run("ssh", "-S", self.path, *ssh_command(self.ip, command)[1:], timeout=timeout, check=False)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def close(self):
+        if self.alive():
+            self.process.kill()
+            self.process.wait()
+
+
+CONTROL = tempfile.TemporaryDirectory(prefix="godwit-ssh-")     # (a socket's path must be short)
+connections = {}
+
+
+def connect(ip):
+    """A new connection for ssh(), in the place of the one that there was."""
+    if ip in connections:
+        connections.pop(ip).close()
+    connections[ip] = Connection(ip)
+    return connections[ip]
+
+
 def ssh(ip, command, timeout=180):
-    """Runs a command in the guest over a new ssh connection."""
-    return run(*ssh_command(ip, command), timeout=timeout).stdout
+    """Runs a command in the guest, over the connection that there is; returns what it printed."""
+    connection = connections.get(ip)
+    if not connection or not connection.alive():
+        connection = connect(ip)
+    done = connection.run(command, timeout)
+    if done.returncode:
+        raise Trouble(f"{command} in {ip}: status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def boot_id(ip):
-    """What is another after every boot of the guest; None while it does not answer."""
+    """What is another after every boot of the guest, over a new connection; None while it does not answer."""
     try:
-        return ssh(ip, f"cat {BOOT_ID}", timeout=60).strip()
+        return connect(ip).run(f"cat {BOOT_ID}", 60).stdout.strip() or None
     except (Trouble, subprocess.TimeoutExpired):
         return None
 
