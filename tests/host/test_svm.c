@@ -691,7 +691,7 @@ static void test_nmi_window_iret_raises(void **state)
 	assert_int_equal(vmcb()->state.dr6 & (DR6_BS | DR6_BREAKPOINTS), DR6_BS | 2); /* BS was the guest's before */
 }
 
-/* Not when nobody waits, when the guest steps itself, and when the IRET ends a task. */
+/* Not when nobody waits, when the guest steps itself, when the IRET ends a task, and when an event goes in first. */
 static void test_nmi_window_not_stepped(void **state)
 {
 	(void)state;
@@ -704,6 +704,10 @@ static void test_nmi_window_not_stepped(void **state)
 	assert_int_equal(cpu.entered.intercept_exceptions, INTERCEPT_EXCEPTIONS);
 	assert_true(vcpu.regs.rflags & RFLAGS_TF);
 	vcpu.regs.rflags = RFLAGS_FIXED;
+	svm_ops.inject(&vcpu, (struct vm_event){ .type = EVENT_EXCEPTION, .vector = VECTOR_DB });
+	run(EXIT_INTR, 0, 0);
+	assert_true(cpu.entered.event_inj & INJ_VALID);
+	assert_false(cpu.entered_rflags & RFLAGS_TF);
 	svm_ops.request_nmi_window(&vcpu, false);
 	run(EXIT_CPUID, 0, 0);
 	assert_false(cpu.entered_rflags & RFLAGS_TF);

@@ -116,14 +116,14 @@ void svm_request_nmi_window(struct vcpu *vcpu, bool on)
 
 /*
  * Nothing exits behind an IRET, so it is executed with TF, which it replaces by what it pops: the #DB comes behind it. What it raises
- * itself exits before it is delivered, as the handler's frame would have our TF in it. Not when it returns from a task (NT), which
- * stores RFLAGS.
+ * itself exits before it is delivered, as the handler's frame would have our TF in it. So not when an event goes in before it, nor when
+ * it returns from a task (NT), which stores RFLAGS.
  */
 void svm_step_begin(struct vcpu *vcpu)
 {
 	struct svm_vcpu *sv = svm_of(vcpu);
 
-	if (!sv->nmi_waits || sv->step_refused || vcpu->regs.rip != sv->nmi_iret_rip || sv->attention & ATTENTION_EVENT ||
+	if (!sv->nmi_waits || sv->step_refused || vcpu->regs.rip != sv->nmi_iret_rip || sv->attention & ATTENTION_INJECTED ||
 	    vcpu->regs.rflags & (RFLAGS_TF | RFLAGS_NT))
 		return;
 	sv->attention |= ATTENTION_STEP;
