@@ -278,13 +278,23 @@ bool beacons_free_pages(const u8 ip[4], u64 *pages)
 	return true;
 }
 
+/* Another one for each start of each host, though two CPUs may draw the same numbers: emulated ones do, and broken ones. (FNV-1a.) */
+static u64 new_instance(void)
+{
+	u64 value = random_u64();
+
+	for (const char *c = peers_host_name(); *c; c++)
+		value = (value ^ (u8)*c) * 0x100000001b3ull;
+	return value | 1;
+}
+
 void beacons_init(const struct datagram_ops *datagrams, const struct beacon_auth *proof)
 {
 	memset(heard, 0, sizeof(heard));
 	queue_head = 0;
 	queue_tail = 0;
 	network = datagrams;
-	own = (struct mark){ random_u64() | 1, 0 };
+	own = (struct mark){ new_instance(), 0 };
 	beat_ns = 0;
 	auth = proof;
 	if (!beacons_on())

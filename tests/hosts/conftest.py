@@ -19,7 +19,7 @@ MOVES = ("test_migrate.py", "test_check.py", "test_limits.py", "test_refusals.py
 # Which wait a lot, and what keeps CPUs busy beside them.
 LINK = ("test_link.py", "test_smp.py", "test_sched.py", "test_large.py", "test_kernels.py")
 # Those with several Bochs hosts, other than the pair.
-SEVERAL = ("test_refusals.py", "test_smp.py", "test_tsc.py")
+SEVERAL = ("test_refusals.py", "test_smp.py", "test_tsc.py", "test_fleet.py")
 LANE = os.environ.get("GODWIT_LANE", "")
 OUT = bed.BUILD / "test" / LANE
 ALPHA_IP, BETA_IP = "10.77.0.1", "10.77.0.2"

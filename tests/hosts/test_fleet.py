@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three hosts: moves to and fro at once, one that stands still beside one that goes on, and evacuate."""
+"""Three hosts (two in Bochs): moves to and fro at once, one that stands still beside one that goes on, and evacuate."""
 import re
 
 import pytest
@@ -8,6 +8,8 @@ import bed
 from conftest import OUT, SETTINGS, amd_only, switched_on
 
 IPS = {"north": "10.77.0.81", "south": "10.77.0.82", "east": "10.77.0.83"}
+# Each Bochs host wants a CPU for itself.
+NAMES = {"amd": ("north", "south", "east"), "intel": ("north", "south")}
 # (north can have a guest that fits nowhere else.)
 MEMORY = {"north": 896, "south": 384, "east": 384}
 NUMBER = 81
@@ -24,8 +26,9 @@ def tiny_config(name, memory, number):
 def hosts(segment, vendor):
     files = {"race.bin": (bed.GUEST / "race.bin").read_bytes(), "lin.cfg": bed.guest_config("lin", 160, NUMBER),
              **{f"{name}.cfg": tiny_config(name, memory, number) for number, (name, memory) in enumerate(TINY.items(), 0xa0)}}
-    made = {name: bed.host(segment, name, ip, OUT / vendor / "fleet" / name, vendor, number=NUMBER + n, memory=MEMORY[name], peers=IPS,
-                           files=files, settings=SETTINGS[vendor]) for n, (name, ip) in enumerate(IPS.items())}
+    peers = {name: IPS[name] for name in NAMES[vendor]}
+    made = {name: bed.host(segment, name, ip, OUT / vendor / "fleet" / name, vendor, number=NUMBER + n, memory=MEMORY[name], peers=peers,
+                           files=files, settings=SETTINGS[vendor]) for n, (name, ip) in enumerate(peers.items())}
     for host in made.values():
         host.standing_faults = ("peers.plain",)
     with switched_on(made):
@@ -114,14 +117,13 @@ def test_to_and_fro_at_once(hosts):
             host.clear_faults()
 
 
-@amd_only()
 def test_evacuate(hosts):
-    """Two of three guests find a place, one each, and the third, for which there is none, runs on."""
-    north, south, east = hosts.values()
+    """Two of three guests find a place, one each where there are two peers, and the third, for which there is none, runs on."""
+    north, *peers = hosts.values()
     for host in hosts.values():
         host.recover()
     heard(hosts)
-    free = {host: host.free_pages() for host in (north, south, east)}
+    free = {host: host.free_pages() for host in hosts.values()}
     for guest in ("t1", "t2", "big"):
         assert north.command(f"create {guest}") == ""
     # Nobody goes after Ctrl-C.
@@ -136,21 +138,23 @@ def test_evacuate(hosts):
     north.wait_prompt()
     north.clear_faults()
     assert north.guests() == {guest: "running" for guest in ("t1", "t2", "big")}
-    for host in (south, east):
+    for host in peers:
         host.wait_pages(free[host])
-    bed.until(lambda: told_free(north) == free_mib([south, east]), "north to hear that its peers have their memory back")
+    bed.until(lambda: told_free(north) == free_mib(peers), "north to hear that its peers have their memory back")
     said = north.command("evacuate --verify --max-downtime 1000", 60)
     assert "evacuate: 2 of 3 guests went" in said
     went = dict(re.findall(r"(t[12]) runs on (\w+): \S+ m?s in all, \S+ m?s down", said))
-    assert set(went) == {"t1", "t2"} and set(went.values()) == {"south", "east"}, said
-    for peer in ("south", "east"):
-        assert re.search(rf"big stays here and runs on: .*refused: {peer} has .* of memory free, and big needs 480 MiB", said), said
+    assert set(went) == {"t1", "t2"} and set(went.values()) == {peer.name for peer in peers}, said
+    for peer in peers:
+        assert re.search(rf"big stays here and runs on: .*refused: {peer.name} has .* of memory free, and big needs 480 MiB", said), said
     assert north.guests() == {"big": "running"} and alive(north, "big")
+    for peer in peers:
+        assert peer.guests() == {guest: "running" for guest, name in went.items() if name == peer.name}
     for guest, peer in went.items():
-        assert hosts[peer].guests() == {guest: "running"} and alive(hosts[peer], guest)
-    # All of them back, from both at once.
-    for peer in ("south", "east"):
-        begin(hosts[peer], "migrate --all --verify north", "migrate --all north: ")
+        assert alive(hosts[peer], guest)
+    # All of them back, from all at once.
+    for peer in peers:
+        begin(peer, "migrate --all --verify north", "migrate --all north: ")
     bed.until(lambda: set(north.guests()) == {"t1", "t2", "big"}, "them to be back")
     for host in hosts.values():
         host.recover()
