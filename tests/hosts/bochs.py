@@ -65,6 +65,9 @@ class BochsHost(Host):
     # With APICv Linux dies in a Bochs that is not repaired (tools/bochs_repair). test_apic.py has hosts with it all the same.
     APICV = "apicv = 'off'\n" if (BOCHS / "unrepaired").exists() else ""
 
+    # Under SMAP it walks the page tables for every byte that a kernel copies from or to a program: a second for a MB.
+    SPARING = "clearcpuid=smap "
+
     def __init__(self, *places, ips=IPS, **options):
         super().__init__(*places, **options)
         if self.nic not in (None, "e1000"):

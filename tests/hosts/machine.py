@@ -64,6 +64,7 @@ class Host:
     PATIENCE = 2            # times what a quiet machine takes: these are slow and shared, and what hangs is rare
     CONFIG = ""             # lines of its godwit.cfg
     APICV = ""              # another, unless the test has its own
+    SPARING = ""            # what guests' kernels are told besides, where they are to spare emulated time
     standing_faults = ()    # fault points that stay armed
 
     def __init__(self, segment, name, ip, directory, *, number=1, smp=None, memory=1024, nic="", peers=None, files=None,
@@ -107,7 +108,7 @@ class Host:
             for name in ("vmlinuz", "initrd.img"):
                 os.link(GUEST / name, self.esp / "godwit" / name)
         for name, content in files.items():
-            data = content if isinstance(content, bytes) else content.encode()
+            data = content if isinstance(content, bytes) else content.replace(SPARING, SPARING + self.SPARING).encode()
             (self.esp / "godwit" / name).write_bytes(data)
 
     def start(self):

@@ -79,7 +79,6 @@ def test_given_back(new_host):
     bed.until(lambda: 0 < mem_stat(host, "available") < available - 80 * UNITS["MiB"], "the guest to say that it has less")
     host.command(f"mem-set web {has}")
     bed.until(lambda: memory(host) == has and mem_stat(host, "of these") == 0, "the guest to have its memory again", 120)
-    # (By stores one after the other: Bochs takes a second for each MB of a REP STOSB, as dd would have it.)
     checker = bed.SshSession(ip, "memcheck 110")
     try:
         checker.wait_lines(2)
