@@ -9,6 +9,11 @@ from conftest import GUEST_IP, amd_only
 from test_migrate import assert_at, move
 
 
+# A pause for the writer's 8 MB is twice as long as allowed; and what is allowed is a lot, as on a busy machine the handshake alone takes 50 ms
+# now and then: then it is the link that is too slow, and slowing the guest down would not help.
+SLOW_LINK = "--bandwidth 20 --max-downtime 200"
+
+
 @pytest.fixture
 def writer(pair):
     """The guest writes all the time, far faster than the moves below may send."""
@@ -37,7 +42,7 @@ def test_bandwidth_is_kept(pair, options):
 def test_faster_than_the_link(pair, writer):
     """It is throttled, which is shown; by default it is paused for the rest; at the peer it is as fast as before."""
     pair.alpha.line.skip()
-    pair.alpha.line.send("migrate --live --bandwidth 40 web beta\r")
+    pair.alpha.line.send(f"migrate --live {SLOW_LINK} web beta\r")
     pair.alpha.expect(r"round \d+ .* slowed by 20 %", 120)
     pair.alpha.expect(r"web runs on beta: .*; slowed by 80 % at last; paused for all that was left, as it wrote too fast", 180)
     pair.alpha.wait_prompt()
@@ -48,8 +53,10 @@ def test_faster_than_the_link(pair, writer):
 @amd_only()
 def test_faster_than_the_link_stays(pair, writer):
     """--on-timeout cancel: the guest stays, and runs as fast as before."""
-    said = pair.alpha.command("migrate -l --bandwidth 40 --on-timeout cancel web beta", 180)
-    assert re.search(r"web was not moved to beta: it writes too fast: the pause would take about \d+ ms, not the 50", said)
+    pair.alpha.line.skip()
+    pair.alpha.line.send(f"migrate -l {SLOW_LINK} --on-timeout cancel web beta\r")     # (too long to be shown whole)
+    pair.alpha.expect(r"web was not moved to beta: it writes too fast: the pause would take about \d+ ms, not the 200", 180)
+    pair.alpha.wait_prompt()
     assert_at(pair, "alpha")
     assert_full_speed(pair.alpha, writer)
 
@@ -66,7 +73,7 @@ def test_cancel_while_throttled(pair, writer):
     """A guest that is slowed down by 80 % really gets no more than a fifth of a CPU; after a cancel it is as fast as before."""
     pair.alpha.command("fault send.final")      # stay in the rounds
     pair.alpha.line.skip()
-    pair.alpha.line.send("migrate --live --bandwidth 40 web beta\r")
+    pair.alpha.line.send(f"migrate --live {SLOW_LINK} web beta\r")
     pair.alpha.expect(r"slowed by 80 %", 120)
     pair.alpha.line.send("\r")
     pair.alpha.expect(r"\(goes on")
