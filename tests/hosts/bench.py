@@ -150,7 +150,7 @@ def fairness(segment):
         host.start().wait_prompt()
         for name in ("light", "heavy"):
             host.command(f"create {name}")
-        begin = times()
+        begin = bed.until(lambda: len(now := times()) == 2 and now, "both guests to start")
         bed.until(lambda: times()["light"] - begin["light"] >= 10, "ten seconds of the lighter guest", 300)
         end = times()
     finally:
