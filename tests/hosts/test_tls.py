@@ -25,7 +25,8 @@ def files():
 @pytest.fixture(scope="module")
 def hosts(segment):
     """left has the cluster's key, and so has right; both know an address that the test speaks from."""
-    made = {name: bed.host(segment, name, ip, OUT / "tls" / name, "amd", number=61 + n, memory=512, peers=PEERS, files=files()) for n, (name, ip) in enumerate(PEERS.items()) if name != "tester"}
+    made = {name: bed.host(segment, name, ip, OUT / "tls" / name, "amd", number=61 + n, memory=512, peers=PEERS, files=files())
+            for n, (name, ip) in enumerate(PEERS.items()) if name != "tester"}
     with switched_on(made):
         yield made
 
