@@ -62,8 +62,10 @@ IPSEC_MB_ASM := $(addprefix $(IPSEC_MB)/, avx_t1/aes128_gcm_by8_avx.asm x86_64/a
 GNU_EFI := $(THIRD)/gnu-efi
 
 OBJ := $(BUILD)/obj
-OBJECTS := $(OWN_C:%.c=$(OBJ)/%.o) $(OWN_ASM:%.asm=$(OBJ)/%.asm.o) $(LWIP_C:%.c=$(OBJ)/%.o) $(MBEDTLS_C:%.c=$(OBJ)/%.o) \
-	$(IPSEC_MB_ASM:%.asm=$(OBJ)/%.asm.o) \
+# What others wrote is the same in all builds by one compiler: a build beside another may take it from there.
+THIRD_OBJ := $(OBJ)
+OBJECTS := $(OWN_C:%.c=$(OBJ)/%.o) $(OWN_ASM:%.asm=$(OBJ)/%.asm.o) $(LWIP_C:%.c=$(THIRD_OBJ)/%.o) \
+	$(MBEDTLS_C:%.c=$(THIRD_OBJ)/%.o) $(IPSEC_MB_ASM:%.asm=$(THIRD_OBJ)/%.asm.o) \
 	$(OBJ)/version.o
 
 # --- how it is compiled -----------------------------------------------------------------------------------------------
@@ -75,7 +77,7 @@ MACHINE := -m64 -march=x86-64 -mno-red-zone -mgeneral-regs-only -fpie -fvisibili
 OPTIMIZE := -O2 -g
 COMMON = -std=gnu11 $(OPTIMIZE) $(STACK_PROTECTOR) -fno-strict-aliasing -fno-omit-frame-pointer \
 	-fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -fno-common \
-	$(FREESTANDING) $(MACHINE) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG) $(if $(MEASURE),-DGODWIT_MEASURE)
+	$(FREESTANDING) $(MACHINE)
 INCLUDES := -Iinclude -I.
 
 # An own word of this boot, checked before a function with an array returns (arch/x86_64/stack_guard.c).
@@ -85,7 +87,7 @@ STACK_PROTECTOR := -fstack-protector-strong -mstack-protector-guard=global
 UBSAN := $(if $(RELEASE),,-fsanitize=undefined)
 UBSAN_FLAGS = $(UBSAN) $(if $(UBSAN),$(if $(findstring clang,$(CC)),-fsanitize-trap=undefined,-fsanitize-undefined-trap-on-error))
 
-CFLAGS_own = $(COMMON) $(UBSAN_FLAGS) $(WARNINGS) $(INCLUDES)
+CFLAGS_own = $(COMMON) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG) $(if $(MEASURE),-DGODWIT_MEASURE) $(UBSAN_FLAGS) $(WARNINGS) $(INCLUDES)
 # EFI types stay in boot/: their 16-bit strings and calling convention too.
 CFLAGS_boot := -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI)/include -isystem $(GNU_EFI)/include/x86_64
 # What lwIP's headers include (string.h...) is in net/lwip/libc.
@@ -133,7 +135,10 @@ $(LWIP_C) $(MBEDTLS_C) $(IPSEC_MB_ASM) $(GNU_EFI)/lib/crt0-efi-x86_64.o $(GNU_EF
 # Another compiler or other flags: everything again. Written only when it changes.
 $(OBJ)/flags: FORCE | $(THIRD)/.setup-build
 	@mkdir -p $(OBJ)
-	@printf '%s\n' '$(CC) $(CFLAGS_own) $(CFLAGS_boot) $(CFLAGS_lwip) $(CFLAGS_mbedtls) $(CFLAGS_aesni) $(NASMFLAGS) $(NASMFLAGS_ipsec_mb) $(LDFLAGS)' >$@.$$$$ && $(call if_changed,$@)
+	@printf '%s\n' '$(CC) $(CFLAGS_own) $(CFLAGS_boot) $(CFLAGS_net) $(CFLAGS_tls) $(NASMFLAGS) $(LDFLAGS)' >$@.$$$$ && $(call if_changed,$@)
+$(THIRD_OBJ)/third-flags: FORCE | $(THIRD)/.setup-build
+	@mkdir -p $(THIRD_OBJ)
+	@printf '%s\n' '$(CC) $(CFLAGS_lwip) $(CFLAGS_mbedtls) $(CFLAGS_aesni) $(NASMFLAGS_ipsec_mb)' >$@.$$$$ && $(call if_changed,$@)
 
 # The version changes with every commit; only this file is compiled again.
 $(OBJ)/version.c: FORCE
@@ -145,15 +150,15 @@ $(OBJ)/version.o: $(OBJ)/version.c include/version.h $(OBJ)/flags
 	$(Q)$(CC) $(CFLAGS_own) -c $< -o $@
 
 # -MD, not -MMD: lwipopts.h is included by a "system" header, and must not be forgotten.
-$(OBJ)/$(MBEDTLS)/%.o: $(MBEDTLS)/%.c $(OBJ)/flags
+$(THIRD_OBJ)/$(MBEDTLS)/%.o: $(MBEDTLS)/%.c $(THIRD_OBJ)/third-flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(if $(filter %/aesni.c,$<),$(CFLAGS_aesni),$(CFLAGS_mbedtls)) -MD -MP -c $< -o $@
 
-$(OBJ)/$(IPSEC_MB)/%.asm.o: $(IPSEC_MB)/%.asm $(OBJ)/flags
+$(THIRD_OBJ)/$(IPSEC_MB)/%.asm.o: $(IPSEC_MB)/%.asm $(THIRD_OBJ)/third-flags
 	@mkdir -p $(@D)
 	$(Q)$(NASM) $(NASMFLAGS_ipsec_mb) $< -o $@
 
-$(OBJ)/$(THIRD)/%.o: $(THIRD)/%.c $(OBJ)/flags
+$(THIRD_OBJ)/$(THIRD)/%.o: $(THIRD)/%.c $(THIRD_OBJ)/third-flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_lwip) -MD -MP -c $< -o $@
 

@@ -171,7 +171,7 @@ run: | $(THIRD)/.setup-all
 # What is measured is the release build (without UBSan), with the fault points and commands that measuring needs.
 bench: | $(THIRD)/.setup-all
 	@$(build_emulated)
-	@$(MAKE) --no-print-directory $(jobs) BUILD=$(BUILD)/measured RELEASE=1 MEASURE=1 $(BUILD)/measured/BOOTX64.EFI
+	@$(MAKE) --no-print-directory $(jobs) BUILD=$(BUILD)/measured THIRD_OBJ=$(OBJ) RELEASE=1 MEASURE=1 $(BUILD)/measured/BOOTX64.EFI
 	@GODWIT_EFI=$(BUILD)/measured/BOOTX64.EFI tools/python tests/hosts/bench.py
 soak: | $(THIRD)/.setup-all
 	@$(build_emulated)
