@@ -15,7 +15,7 @@
 #define VM_VCPUS_PER_CPU 4 /* of the host's CPUs */
 #define VM_WEIGHT_DEFAULT 256
 #define VM_WEIGHT_MAX 65535
-#define VM_MEMORY_MIN_MIB 16
+#define VM_MEMORY_MIN_MIB 4
 
 /* What a guest is shown of the CPU: all, or what the x86-64 psABI's level of this number has (3.1.1). */
 enum cpu_level { LEVEL_HOST, LEVEL_2 = 2, LEVEL_3, LEVEL_4 };

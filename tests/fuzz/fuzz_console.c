@@ -5,6 +5,8 @@
  */
 #include "fuzz.h"
 
+#define BED_MIB 4 /* rounds look at all of it */
+
 #include "migrate_bed.h"
 
 #include "arch/x86_64/power.h"

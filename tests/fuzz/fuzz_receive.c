@@ -6,6 +6,8 @@
  */
 #include "fuzz.h"
 
+#define BED_MIB 4 /* rounds look at all of it */
+
 #include "migrate_bed.h"
 
 #include "recorded_move.h"

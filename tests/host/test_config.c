@@ -240,7 +240,7 @@ static void test_guest_maxmem(void **state)
 	static const char *const bad[][2] = {
 		{ "name = 'web'\nkernel = 'k'\nmemory = 256\nmaxmem = 128\n", "maxmem = 128 is less than memory = 256" },
 		{ "maxmem = 257\n", "maxmem = 257: an even number" },
-		{ "maxmem = 0\n", "maxmem = 0: MiB, 16 at least" },
+		{ "maxmem = 0\n", "maxmem = 0: MiB, 4 at least" },
 		{ "maxmem = 1048578\n", "maxmem = 1048578" },
 		{ "name = 'web'\nkernel = 'k'\nmaxmem = 128\n", "there is no memory" },
 	};

@@ -205,11 +205,11 @@ static void test_memory(unused void **state)
 	expect("mem-set", "usage: mem-set GUEST MB");
 	expect("mem-set web", "usage: mem-set GUEST MB");
 	expect("mem-set nobody 8", "there is no guest 'nobody'");
-	expect("mem-set web 18", "web can have 16 to 16 MiB");
+	expect("mem-set web 18", "web can have 4 to 16 MiB");
 	vm->config.memory_mib = 64;
-	expect("mem-set web 14", "web can have 16 to 64 MiB");
-	expect("mem-set web much", "web can have 16 to 64 MiB");
-	expect("mem-set web -1", "web can have 16 to 64 MiB");
+	expect("mem-set web 2", "web can have 4 to 64 MiB");
+	expect("mem-set web much", "web can have 4 to 64 MiB");
+	expect("mem-set web -1", "web can have 4 to 64 MiB");
 	expect("mem-set web 31", "web is to do with 32 MiB; it has no driver");
 	assert_int_equal(vm->config.balloon_mib, 32);
 	expect("mem-stat web", "web: 32 of 64 MiB; in the balloon 0 bytes, of these 0 bytes are this host's again");

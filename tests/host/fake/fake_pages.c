@@ -28,18 +28,26 @@ static void die(const char *what, hpa_t block, unsigned int order)
 }
 
 /*
- * Large blocks in their lazy form: zeros that cost nothing before they are touched, with a hole on both sides, and a hole
- * themselves when they are freed. Those of 2 MiB are used again.
+ * Large blocks are huge pages of the kernel's where it has them: a fault for each small page of 2 MiB takes it a hundred
+ * times as long as one for all. There is a hole on both sides of a block, and it is one when it is freed; those of 2 MiB are
+ * used again, the oldest first, once some more were freed. In their lazy form they cost nothing before they are touched.
  */
-static u8 *kept[64];
-static u32 kept_count;
+#define KEPT_MAX 64
+#define KEPT_LEAST 8
 
-static void *lazy_block(size_t bytes)
+static struct {
+	u8 *blocks[KEPT_MAX];
+	u32 first, count;
+} kept;
+
+static void *large_block(size_t bytes)
 {
 	u8 *hole, *block;
 
-	if (bytes == PAGE_SIZE << PAGES_ORDER_LARGE && kept_count) {
-		block = kept[--kept_count];
+	if (bytes == PAGE_SIZE << PAGES_ORDER_LARGE && kept.count > KEPT_LEAST) {
+		block = kept.blocks[kept.first];
+		kept.first = (kept.first + 1) % KEPT_MAX;
+		kept.count--;
 		return mprotect(block, bytes, PROT_READ | PROT_WRITE) ? NULL : block;
 	}
 	hole = mmap(NULL, 3 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -56,19 +64,20 @@ static void *lazy_block(size_t bytes)
 	return block;
 }
 
-static void lazy_free(u8 *block, size_t bytes)
+static void large_free(u8 *block, size_t bytes)
 {
-	if (bytes != PAGE_SIZE << PAGES_ORDER_LARGE || kept_count == sizeof(kept) / sizeof(kept[0])) {
+	if (bytes != PAGE_SIZE << PAGES_ORDER_LARGE || kept.count == KEPT_MAX) {
 		munmap(block - PAGE_SIZE, PAGE_SIZE + 2 * bytes);
 		return;
 	}
-	madvise(block, bytes, MADV_DONTNEED);
+	if (lazy)
+		madvise(block, bytes, MADV_DONTNEED);
 	mprotect(block, bytes, PROT_NONE);
-	kept[kept_count++] = block;
+	kept.blocks[(kept.first + kept.count++) % KEPT_MAX] = block;
 }
 
 /*
- * Other blocks, once freed, wait here for the next of their order, poisoned, the oldest first: fresh memory costs a
+ * Small blocks, once freed, wait here for the next of their order, poisoned, the oldest first: fresh memory costs a
  * page fault for each page and some more for ASan's shadow of it, a hundred times what the tests do there.
  */
 #define WAITING_MAX 256
@@ -76,12 +85,12 @@ static void lazy_free(u8 *block, size_t bytes)
 static struct {
 	void *blocks[WAITING_MAX];
 	u32 first, count;
-} waiting[PAGES_ORDER_LARGE + 1];
+} waiting[PAGES_ORDER_LARGE];
 
-/* A MiB of each order; of the largest as many as two guests have. */
+/* A MiB of each order. */
 static u32 waiting_max(unsigned int order)
 {
-	return order == PAGES_ORDER_LARGE ? 16 : WAITING_MAX >> order;
+	return WAITING_MAX >> order;
 }
 
 static void *waiting_block(unsigned int order)
@@ -110,9 +119,7 @@ static void let_wait(void *block, unsigned int order)
 
 static void *block_of(unsigned int order)
 {
-	if (lazy && order >= PAGES_ORDER_LARGE)
-		return lazy_block(PAGE_SIZE << order);
-	return order <= PAGES_ORDER_LARGE ? waiting_block(order) : aligned_alloc(PAGE_SIZE << order, PAGE_SIZE << order);
+	return order >= PAGES_ORDER_LARGE ? large_block(PAGE_SIZE << order) : waiting_block(order);
 }
 
 static u32 hash(hpa_t block)
@@ -204,12 +211,10 @@ void pages_free(hpa_t block, unsigned int order)
 {
 	forget(block, order);
 	used_pages -= BIT(order);
-	if (lazy && order >= PAGES_ORDER_LARGE)
-		lazy_free(page_ptr(block), PAGE_SIZE << order);
-	else if (order <= PAGES_ORDER_LARGE)
-		let_wait(page_ptr(block), order);
+	if (order >= PAGES_ORDER_LARGE)
+		large_free(page_ptr(block), PAGE_SIZE << order);
 	else
-		free(page_ptr(block));
+		let_wait(page_ptr(block), order);
 }
 
 void pages_add(unused hpa_t base, unused u64 bytes)

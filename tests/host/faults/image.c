@@ -8,6 +8,8 @@ static void *image_calloc(size_t count, size_t bytes);
 static void image_free(void *pointer);
 #define calloc image_calloc
 #define free image_free
+/* Rounds look at all of it, and the runs are many. */
+#define BED_MIB 4
 #include "migrate_bed.h"
 #undef calloc
 #undef free
