@@ -78,6 +78,8 @@ class Segment:
         run("ip", "link", "set", name, "address", "52:54:00:77:00:fe", "mtu", str(mtu))
         run("ip", "address", "add", f"{NODE_IP}/{PREFIX}", "dev", name)
         run("ip", "link", "set", name, "up")
+        # Who is only just booting is asked for five times a second, as long as usual: an emulator's CPU is busy while we wait.
+        run("ip", "ntable", "change", "name", "arp_cache", "dev", name, "retrans", "200", "mcast_probes", "15", "ucast_probes", "15")
 
     def add_tap(self, name, vnet_hdr=True):
         run("ip", "tuntap", "add", name, "mode", "tap", *(["vnet_hdr"] if vnet_hdr else []))

@@ -13,15 +13,20 @@ from pathlib import Path
 
 from basics import BOOT_TIMEOUT_S, COMMAND_TIMEOUT_S, EFI, GUEST, PREFIX, Trouble, until
 
-# Without the kernel's tests of its own ciphers and its list of probes, which are a third of its boot here. plain=True: as anybody
-# would have it, for what is shown or measured.
-SPARING = "cryptomgr.notests initcall_blacklist=crypto_kdf108_init,init_kprobe_trace "
+# Of a kernel's boot, what takes two thirds of its instructions here: tests of its own ciphers, lists and files for tracing, and all
+# for which it reads what it knows of its types (BTF: a TCP, BPF's kfuncs). With the initrd that spares it as much (mkinitramfs).
+# plain=True: as anybody would have it, for what is shown or measured.
+UNNEEDED = ["crypto_kdf108_init", "init_kprobe_trace", "trace_eval_init", "tracer_init_tracefs", "init_blk_tracer",
+            "ftrace_check_for_weak_functions", "cubictcp_register", "bpf_rstat_kfunc_init", "bpf_key_sig_kfuncs_init",
+            "bpf_prog_test_run_init", "bpf_tcp_ca_kfunc_init", "kfunc_init"]
+SPARING = f"cryptomgr.notests initcall_blacklist={','.join(UNNEEDED)} "
+SPARING_INITRD = "sparing.img"
 GUEST_CONFIG = """name = "{name}"
 uuid = "{uuid}"
 memory = {memory}
 vcpus = {vcpus}
 kernel = "vmlinuz"
-ramdisk = "initrd.img"
+ramdisk = "{ramdisk}"
 extra = "console=ttyS0 quiet {extra}"
 vif = ['mac={mac}']
 """
@@ -51,6 +56,7 @@ def guest_config(name="web", memory=256, number=1, *, vcpus=1, dhcp=False, mac=N
     uuid = "6d6f7665-6d65-4d6f-8000-" + mac.replace(":", "")
     address = f"ip={ip}/{PREFIX} " if ip else ""
     return GUEST_CONFIG.format(name=name, memory=memory, vcpus=vcpus, mac=mac, uuid=uuid,
+                               ramdisk="initrd.img" if plain else SPARING_INITRD,
                                extra=f"{'' if plain else SPARING}{address}hostname={name} {extra}") + config
 
 
@@ -68,8 +74,8 @@ class Host:
     standing_faults = ()    # fault points that stay armed
 
     def __init__(self, segment, name, ip, directory, *, number=1, smp=None, memory=1024, nic="", peers=None, files=None,
-                 config=None, key=CLUSTER_KEY, guests=(), cpu=None, extra=(), guest_kernel=None, settings="", whole_firmware=False):
-        """guest_kernel: whether it has the stock guest's kernel and initrd; unless told, when a file names them."""
+                 config=None, key=CLUSTER_KEY, guests=(), cpu=None, extra=(), settings="", whole_firmware=False):
+        """It has the stock guest's kernel and an initrd where a guest's file names them."""
         self.segment = segment
         self.name = name
         self.ip = ip
@@ -86,9 +92,9 @@ class Host:
         self.line = None
         self.prompt = f"godwit {name}> "
         self.esp = self.directory / "esp"
-        self._make_esp(peers or {}, files or {}, config, key, guests, guest_kernel, settings)
+        self._make_esp(peers or {}, files or {}, config, key, guests, settings)
 
-    def _make_esp(self, peers, files, config, key, guests, guest_kernel, settings):
+    def _make_esp(self, peers, files, config, key, guests, settings):
         shutil.rmtree(self.directory, ignore_errors=True)
         (self.esp / "EFI/BOOT").mkdir(parents=True)
         (self.esp / "godwit").mkdir()
@@ -102,10 +108,9 @@ class Host:
             config += self.APICV
         if config is not False:
             files = {"godwit.cfg": config, **files}
-        if guest_kernel is None:
-            guest_kernel = any("vmlinuz" in str(content) for name, content in files.items() if name.endswith(".cfg"))
-        if guest_kernel:
-            for name in ("vmlinuz", "initrd.img"):
+        needed = "".join(str(content) for name, content in files.items() if name.endswith(".cfg"))
+        for name in ("vmlinuz", "initrd.img", SPARING_INITRD):
+            if name in needed:
                 os.link(GUEST / name, self.esp / "godwit" / name)
         for name, content in files.items():
             data = content if isinstance(content, bytes) else content.replace(SPARING, SPARING + self.SPARING).encode()

@@ -4,6 +4,7 @@ import pytest
 
 import bed
 from conftest import OUT, switched_on
+from machine import SPARING_INITRD
 
 NUMBER = 81
 GUEST_IP = bed.guest_ip(NUMBER)
@@ -20,10 +21,10 @@ def host(segment, vendor):
     files = {}
     for name in list(KERNELS)[:2 if vendor == "amd" else 1]:
         config = bed.guest_config(name, MEMORY[vendor], NUMBER, vcpus=VCPUS[vendor], plain=vendor == "amd")
-        files[f"{name}.cfg"] = config.replace("vmlinuz", f"{name}.bin").replace("initrd.img", f"{name}.img")
+        files[f"{name}.cfg"] = config.replace("vmlinuz", f"{name}.bin").replace("initrd.img", f"{name}.img").replace(SPARING_INITRD, f"{name}.img")
         files[f"{name}.bin"] = (bed.GUEST / name / "vmlinuz").read_bytes()
-        files[f"{name}.img"] = (bed.GUEST / name / "initrd.img").read_bytes()
-    made = bed.host(segment, "kernels", "10.77.0.81", OUT / vendor / "kernels", vendor, number=NUMBER, files=files, guest_kernel=False)
+        files[f"{name}.img"] = (bed.GUEST / name / ("initrd.img" if vendor == "amd" else SPARING_INITRD)).read_bytes()
+    made = bed.host(segment, "kernels", "10.77.0.81", OUT / vendor / "kernels", vendor, number=NUMBER, files=files)
     with switched_on({"kernels": made}):
         yield made
 
