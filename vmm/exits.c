@@ -162,8 +162,12 @@ static noinline void exit_xsetbv(struct vcpu *vcpu, const struct vm_exit *exit)
 {
 	struct paging_mode mode;
 
-	/* Not every CPU looks at the privilege level before it exits (SDM 3 26.1.1). */
+	/* Not every CPU looks at CR4 and the privilege level before it exits (SDM 3 26.1.1; SDM 2 XSETBV). */
 	hvm->get_mode(vcpu, &mode);
+	if (!(mode.cr4 & CR4_OSXSAVE)) {
+		vcpu_inject_exception(vcpu, VECTOR_UD, false, 0);
+		return;
+	}
 	if (mode.cpl || exit->xsetbv.index || xcr0_check(vcpu->vm->cpuid, exit->xsetbv.value)) {
 		raise_gp(vcpu);
 		return;

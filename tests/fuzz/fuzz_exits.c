@@ -11,6 +11,7 @@
 #include "fake/fake_hvm.h"
 #include "fake/fake_pages.h"
 #include "vmm/board.h"
+#include "vmm/cr.h"
 #include "vmm/msr.h"
 #include "vmm/vcpu.h"
 #include "vmm/vm.h"
@@ -78,6 +79,7 @@ static void any_exit(struct fuzz *in)
 
 	exit.insn_len = (u8)fuzz_take(in, 1) % 16;
 	if (exit.kind == VM_EXIT_XSETBV) {
+		fake_guest_write_cr(vcpu, 4, CR4_PAE | CR4_OSXSAVE);
 		exit.xsetbv.value = fuzz_take(in, 2);
 		vcpu->regs.gpr[GPR_RCX] = fuzz_take(in, 1) & 1;
 	}

@@ -197,8 +197,15 @@ static void test_stack_nowhere(void **state)
 static void test_xsetbv_needs_ring_0(void **state)
 {
 	struct vm_exit exit = { .kind = VM_EXIT_XSETBV, .insn_len = 3, .xsetbv.value = 3 };
+	struct cpu_state s;
 
 	(void)state;
+	run_exit(&exit);
+	assert_int_equal(vcpu->xcr0, XCR0_X87);
+	assert_int_equal(fake_guest_events(vcpu, VECTOR_UD), 1);
+	vcpu_save(vcpu, &s);
+	s.cr4 |= CR4_OSXSAVE;
+	assert_int_equal(hvm->set_state(vcpu, &s), 0);
 	run_exit(&exit);
 	assert_int_equal(vcpu->xcr0, 3);
 	user_mode();

@@ -170,7 +170,8 @@ static void test_guest_cannot_use_it(void **state)
 	fake_guest_write_cr(vcpu, 4, CR4_PAE | CR4_FSGSBASE);
 	fake_guest_wrmsr(vcpu, MSR_EFER, EFER_LME | EFER_LMA | EFER_FFXSR);
 	fake_run();
-	assert_int_equal(fake_guest_events(vcpu, 13), 4);
+	assert_int_equal(fake_guest_events(vcpu, 13), 3);
+	assert_int_equal(fake_guest_events(vcpu, 6), 1);
 	assert_int_equal(hvm->get_cr(vcpu, 4), CR4_PAE);
 	assert_int_equal(vcpu->xcr0, XCR0_X87);
 	vm_pause(vm, VM_PAUSE_USER);

@@ -122,7 +122,8 @@ class Sniffer:
         self.faults, self.frames = [], []     # of all; (time, frame) of the wanted ones
         self.seen = self.large = self.partial = self.longest = 0
         self.stopped = False
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        # (Bound to a protocol at once, it would have frames of all interfaces until it is bound to this one.)
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.socket.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.socket.bind((interface, 3))

@@ -46,7 +46,7 @@ def test_mem_set(whole):
     free = pair.alpha.free_pages()
     peer_free = pair.beta.free_pages()
     available = bed.until(lambda: mem_stat(pair.alpha, "available"), "the guest to say what it has")
-    assert f"can have 16 to {has} MiB" in pair.alpha.command(f"mem-set web {has + 2}")
+    assert f"can have 4 to {has} MiB" in pair.alpha.command(f"mem-set web {has + 2}")
     pair.alpha.command(f"mem-set web {has - 40}")
     bed.until(lambda: memory(pair.alpha) == has - 40, "the guest to give up 40 MiB")
     # What is scattered over chunks stays; most of it is not.

@@ -36,9 +36,9 @@ class Capture(threading.Thread):
 
     def __init__(self, tap):
         super().__init__(daemon=True)
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)     # (see frames.Sniffer)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 ** 26)
-        self.socket.bind((tap, 0))
+        self.socket.bind((tap, 3))
         self.socket.settimeout(0.2)
         self.data = bytearray()
         self.done = threading.Event()
