@@ -263,10 +263,10 @@ class Pair:
                 started.remove(host)
 
 
-@pytest.fixture(autouse=True)
-def resting(request):
-    """The pair stands still during tests that do not use it."""
-    resting = [host for pair in pairs for host in pair.hosts.values()] if "pair" not in request.fixturenames else []
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """The pair stands still during tests that do not use it, while the hosts are booted that several of them share, too."""
+    resting = [host for pair in pairs for host in pair.hosts.values()] if "pair" not in item.fixturenames else []
     for host in resting:
         host.freeze()
     yield
