@@ -176,8 +176,8 @@ class Pair:
     def __init__(self, segment, vendor):
         self.vendor = vendor
         files = {"web.cfg": bed.guest_config(memory=MEMORY[vendor], extra=FREED[vendor]),
-                 "race.cfg": "name = 'race'\nmemory = 16\nkernel = 'race.bin'\n",
-                 "twin.cfg": "name = 'twin'\nmemory = 16\nkernel = 'race.bin'\nuuid = '3f0c3c58-0000-4000-8000-00000000aaaa'\n",
+                 "race.cfg": "name = 'race'\nmemory = 6\nkernel = 'race.bin'\n",
+                 "twin.cfg": "name = 'twin'\nmemory = 6\nkernel = 'race.bin'\nuuid = '3f0c3c58-0000-4000-8000-00000000aaaa'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes(),
                  "small.cfg": bed.guest_config("small", 96, 3)}
         self.hosts = {name: bed.host(segment, name, ip, OUT / vendor / name, number=number, vendor=vendor, files=files,
@@ -263,10 +263,16 @@ class Pair:
                 started.remove(host)
 
 
+SHARED = {"pair", "hosts", "host", "tiny"}     # fixtures: hosts that several tests use
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
-    """The pair stands still during tests that do not use it, while the hosts are booted that several of them share, too."""
+    """The pair stands still during tests that do not use it, while the hosts are booted that several of them share, too; and all that
+    are there during those that only use hosts of their own."""
     resting = [host for pair in pairs for host in pair.hosts.values()] if "pair" not in item.fixturenames else []
+    if "new_host" in item.fixturenames and not SHARED.intersection(item.fixturenames):
+        resting = list(started)
     for host in resting:
         host.freeze()
     yield

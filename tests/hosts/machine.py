@@ -127,6 +127,17 @@ class Host:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
+    def ask_race(self, guest="race"):
+        """At the console of a guest that stores (tests/guests/tiny/race.asm): has it "lost" a store, or is it "alive"?"""
+        self.line.skip()
+        self.line.send(f"console {guest}\r")
+        self.expect(f"console of {guest}")
+        self.line.send("?")
+        seen = self.expect(r"race: (lost|alive)").group(1)
+        self.line.send("\x1d")
+        self.wait_prompt()
+        return seen
+
     def expect(self, pattern, timeout=COMMAND_TIMEOUT_S):
         return self.line.expect(pattern, timeout * self.PATIENCE, self.running)
 

@@ -54,7 +54,7 @@ def hosts(segment, certificates):
     for number, name in enumerate(("east", "west"), 66):
         _, certificate, _, key = certificates[name]
         files = {"ca.crt": certificates["ca"].read_bytes(), "host.crt": certificate.read_bytes(), "host.key": key.read_bytes(),
-                 "race.cfg": f"name = 'race'\nuuid = '{UUID}'\nmemory = 16\nkernel = 'race.bin'\n",
+                 "race.cfg": f"name = 'race'\nuuid = '{UUID}'\nmemory = 6\nkernel = 'race.bin'\n",
                  "race.bin": (bed.GUEST / "race.bin").read_bytes()}
         made[name] = bed.host(segment, name, PEERS[name], OUT / "certificates" / name, number=number, memory=512, peers=PEERS, files=files,
                               key=None, settings="ca = 'ca.crt'\ncertificate = 'host.crt'\nprivate_key = 'host.key'\n")

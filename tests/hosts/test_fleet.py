@@ -63,15 +63,6 @@ def begin(host, command, shows):
     host.wait_prompt()
 
 
-def alive(host, guest):
-    host.line.skip()
-    host.line.send(f"console {guest}\r")
-    seen = host.expect(r"race: (lost|alive)").group(1)
-    host.line.send("\x1d")
-    host.wait_prompt()
-    return seen == "alive"
-
-
 @amd_only()
 def test_to_and_fro_at_once(hosts):
     """A Linux guest goes one way and a small one the other, and while one stands still another one passes it."""
@@ -107,7 +98,7 @@ def test_to_and_fro_at_once(hosts):
         east.clear_faults()
         bed.until(lambda: east.guests() == {"lin": "running"} and south.guests() == {}, "lin to have arrived")
         assert north.guests() == {"t1": "running", "t2": "running", "t3": "running"}
-        assert all(alive(north, guest) for guest in ("t1", "t3"))
+        assert all(north.ask_race(guest) == "alive" for guest in ("t1", "t3"))
         session.wait_lines(2)
         assert session.unbroken(), session.lines[-5:]
         assert bed.complaints(GUEST_IP) == ""
@@ -147,11 +138,11 @@ def test_evacuate(hosts):
     assert set(went) == {"t1", "t2"} and set(went.values()) == {peer.name for peer in peers}, said
     for peer in peers:
         assert re.search(rf"big stays here and runs on: .*refused: {peer.name} has .* of memory free, and big needs 480 MiB", said), said
-    assert north.guests() == {"big": "running"} and alive(north, "big")
+    assert north.guests() == {"big": "running"} and north.ask_race("big") == "alive"
     for peer in peers:
         assert peer.guests() == {guest: "running" for guest, name in went.items() if name == peer.name}
     for guest, peer in went.items():
-        assert alive(hosts[peer], guest)
+        assert hosts[peer].ask_race(guest) == "alive"
     # All of them back, from all at once.
     for peer in peers:
         begin(peer, "migrate --all --verify north", "migrate --all north: ")

@@ -126,11 +126,7 @@ def race_moves(pair, count, fault):
         source.command(f"migrate --live --max-downtime 1 {verify}race {target.name}")
         source.clear_faults()
         assert target.guests()["race"] == "running"
-        target.line.send("console race\r")
-        seen = target.expect(r"race: (lost|alive)").group(1)
-        target.line.send("\x1d")
-        target.wait_prompt()
-        if seen == "lost":
+        if target.ask_race() == "lost":
             return True
     return False
 
@@ -171,10 +167,7 @@ def refused_by_a_page(pair, fault, pages):
         assert pair.alpha.guests()["race"] == "running"
         assert "race" not in pair.beta.guests()
         pair.beta.wait_pages(free)
-        pair.alpha.line.send("console race\r")
-        pair.alpha.expect(r"race: alive")
-        pair.alpha.line.send("\x1d")
-        pair.alpha.wait_prompt()
+        assert pair.alpha.ask_race() == "alive"
         pair.alpha.migrate("race", "beta", "--live")
     finally:
         pair.clear("race")
