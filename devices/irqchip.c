@@ -170,7 +170,14 @@ bool irqchip_nmi_pending(const struct vcpu *vcpu)
 
 void irqchip_nmi_take(struct vcpu *vcpu)
 {
-	WRITE_ONCE(vcpu->lapic->nmi, 0);
+	if (!(atomic_and(&vcpu->lapic->nmi, ~LAPIC_NMI_ANOTHER) & LAPIC_NMI_ANOTHER))
+		atomic_and(&vcpu->lapic->nmi, ~LAPIC_NMI_WAITS);
+}
+
+void irqchip_nmi_merge(struct vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->lapic->nmi) & LAPIC_NMI_WAITS)
+		atomic_and(&vcpu->lapic->nmi, ~LAPIC_NMI_ANOTHER);
 }
 
 void irqchip_init(struct vcpu *vcpu)

@@ -193,7 +193,8 @@ bool lapic_receive(struct lapic *lapic, enum lapic_mode mode, u8 vector, bool le
 	case LAPIC_NMI:
 		if (!lapic_hw_enabled(lapic))
 			return false;
-		WRITE_ONCE(lapic->nmi, 1);
+		if (atomic_or(&lapic->nmi, LAPIC_NMI_WAITS) & LAPIC_NMI_WAITS)
+			atomic_or(&lapic->nmi, LAPIC_NMI_ANOTHER);
 		vcpu_kick(lapic->vcpu);
 		return true;
 	case LAPIC_INIT:

@@ -92,6 +92,13 @@ struct lapic_state {
 };
 static_assert(sizeof(struct lapic_state) == 192, "wire layout");
 
+/*
+ * NMIs that were sent and not delivered. A CPU keeps one while it handles another one (SDM 3 6.7.1), so two that come
+ * before it takes the first are both delivered; see irqchip_nmi_merge().
+ */
+#define LAPIC_NMI_WAITS 1u
+#define LAPIC_NMI_ANOTHER 2u
+
 struct lapic {
 	struct device dev;
 	struct vcpu *vcpu;
@@ -101,7 +108,7 @@ struct lapic {
 	u64 tsc_deadline;      /* these three as in struct lapic_state */
 	u64 timer_deadline_ns;
 	u32 errors;
-	u32 nmi;
+	u32 nmi;               /* LAPIC_NMI_... */
 	u32 intr;              /* the PIC's INTR line */
 	u32 posted[8];         /* vectors that wait for lapic_gather() */
 	u32 posted_level[8];   /* those whose last message was a level one */

@@ -108,7 +108,7 @@ static int lapic_check(struct device *dev, const void *state)
 		return trace_error(-E_INVAL);
 	if ((s->esr | s->errors) & ~esr_bits)
 		return trace_error(-E_INVAL);
-	if ((s->icr & ~0xccfffu) || s->nmi > 1 || s->reserved)
+	if ((s->icr & ~0xccfffu) || s->nmi > (LAPIC_NMI_WAITS | LAPIC_NMI_ANOTHER) || s->reserved)
 		return trace_error(-E_INVAL);
 	return 0;
 }

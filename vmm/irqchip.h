@@ -20,9 +20,13 @@ int irqchip_pending(struct vcpu *vcpu);
 bool irqchip_extint_pending(const struct vcpu *vcpu);
 /* The vector goes into the guest now: IRR -> ISR, or the PIC's INTA cycle; returns the vector. */
 u8 irqchip_accept(struct vcpu *vcpu);
-/* An NMI waits for this vCPU; take clears it (EVENT_NMI is injected now). */
+/*
+ * An NMI waits for this vCPU; take clears it (EVENT_NMI is injected now). Two can wait, as one would be handled and the other
+ * one kept by then; merge makes them one, for a vCPU that handles one already (SDM 3 6.7.1).
+ */
 bool irqchip_nmi_pending(const struct vcpu *vcpu);
 void irqchip_nmi_take(struct vcpu *vcpu);
+void irqchip_nmi_merge(struct vcpu *vcpu);
 /* What a CPU that virtualizes the local APIC must be told of it, besides its page (SDM 3 chapter 30). */
 struct irqchip_view {
 	bool x2apic;              /* it is on, and in x2APIC mode */

@@ -225,10 +225,14 @@ static void deliver_nmi(struct vcpu *vcpu)
 	enum nmi_block block = vcpu_nmi_block(vcpu);
 
 	hvm->request_nmi_window(vcpu, block == NMI_BLOCKED);
+	if (block == NMI_BLOCKED)
+		irqchip_nmi_merge(vcpu);
 	if (hvm->event_pending(vcpu) || block != NMI_FREE)
 		return;
 	irqchip_nmi_take(vcpu);
 	hvm->inject(vcpu, event);
+	if (irqchip_nmi_pending(vcpu))
+		hvm->request_nmi_window(vcpu, true);
 }
 
 /*

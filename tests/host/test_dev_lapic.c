@@ -119,6 +119,26 @@ static void test_software_disable(void **state)
 	assert_false(irqchip_nmi_pending(&w->vcpu));
 }
 
+/* One is handled and one is kept: of three that come at once, two are delivered, and of two one while one is handled. */
+static void test_several_nmis(void **state)
+{
+	(void)state;
+	for (u32 i = 0; i < 3; i++)
+		irqchip_msi(&w->vm, 0xfee00000, 0x400);
+	for (u32 i = 0; i < 2; i++) {
+		assert_true(irqchip_nmi_pending(&w->vcpu));
+		irqchip_nmi_take(&w->vcpu);
+	}
+	assert_false(irqchip_nmi_pending(&w->vcpu));
+	irqchip_nmi_merge(&w->vcpu);
+	for (u32 i = 0; i < 2; i++)
+		irqchip_msi(&w->vm, 0xfee00000, 0x400);
+	irqchip_nmi_merge(&w->vcpu);
+	assert_true(irqchip_nmi_pending(&w->vcpu));
+	irqchip_nmi_take(&w->vcpu);
+	assert_false(irqchip_nmi_pending(&w->vcpu));
+}
+
 static void test_destinations(void **state)
 {
 	(void)state;
@@ -369,6 +389,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_registers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_priorities, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_software_disable, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_several_nmis, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_destinations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ipi, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_x2apic, setup, teardown),
