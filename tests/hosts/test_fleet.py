@@ -5,7 +5,7 @@ import re
 import pytest
 
 import bed
-from conftest import OUT, SETTINGS, amd_only, switched_on
+from conftest import OUT, SETTINGS, amd_only, intel_only, switched_on
 
 IPS = {"north": "10.77.0.81", "south": "10.77.0.82", "east": "10.77.0.83"}
 # Each Bochs host wants a CPU for itself.
@@ -63,7 +63,7 @@ def begin(host, command, shows):
     host.wait_prompt()
 
 
-@amd_only()
+@amd_only("test_small_ones_to_and_fro is there: each Bochs host wants a CPU, and a Linux guest takes it ten seconds")
 def test_to_and_fro_at_once(hosts):
     """A Linux guest goes one way and a small one the other, and while one stands still another one passes it."""
     north, south, east = hosts.values()
@@ -106,6 +106,25 @@ def test_to_and_fro_at_once(hosts):
         session.close()
         for host in hosts.values():
             host.clear_faults()
+
+
+@intel_only("test_to_and_fro_at_once does that and more")
+def test_small_ones_to_and_fro(hosts):
+    """A guest goes one way and another one comes the other way, both held just before their hand-over."""
+    north, south = hosts.values()
+    north.command("create t2")
+    south.command("create t1")
+    for host in (north, south):
+        host.command("fault send.final")
+    begin(north, "migrate --live --verify --max-downtime 1000 t2 south", "t2 -> south")
+    begin(south, "migrate --live --verify --max-downtime 1000 t1 north", "t1 -> north")
+    bed.until(lambda: "t2" in south.command("list") and "t1" in north.command("list"), "both to arrive")
+    assert re.search(r"moving +: t1 to north\narriving +: t2 from north", south.command("info"))
+    for host in (north, south):
+        host.line.skip()
+        host.clear_faults()
+    bed.until(lambda: north.guests() == {"t1": "running"} and south.guests() == {"t2": "running"}, "both to have arrived")
+    assert north.ask_race("t1") == south.ask_race("t2") == "alive"
 
 
 def test_evacuate(hosts):
