@@ -114,9 +114,12 @@ def wakeup(segment):
 
 
 def idle_host(segment):
-    """What a host does for ten guests with a stock kernel that do nothing."""
-    files = {f"idle{n}.cfg": bed.guest_config(f"idle{n}", 112, 80 + n, extra="ip=none", plain=True) for n in range(IDLE_GUESTS)}
-    host = IcountHost(segment, "idle", "10.77.0.40", OUT / "idle", number=40, smp=1, memory=1536, nic=None, files=files, cpu="max,x2apic=off")
+    """What a host does in a second of its time for ten guests with a stock kernel that do nothing. In Bochs: under icount QEMU delivers
+    an interrupt twice now and then, and a guest spins for ever (docs/status.md)."""
+    if bed.why_no_bochs():
+        return {}
+    files = {f"idle{n}.cfg": bed.guest_config(f"idle{n}", 112, 80 + n, extra="ip=none") for n in range(IDLE_GUESTS)}
+    host = bed.BochsHost(segment, "idle", "10.77.0.40", OUT / "idle", number=40, smp=1, memory=1536, nic=None, files=files)
 
     def busy_ns():
         return map(int, re.search(r"^0: busy (\d+) ns at (\d+) ns", host.command("cpus", 600), re.M).groups())
@@ -128,13 +131,13 @@ def idle_host(segment):
             host.expect("godwit-guest: ready", 600)
             host.line.send("\x1d")
             host.wait_prompt(600)
-        time.sleep(20)
+        time.sleep(5)
         busy, at = busy_ns()
-        time.sleep(20)
+        time.sleep(10)
         busy_then, at_then = busy_ns()
     finally:
         host.kill()
-    return {"idle_host_instructions_per_s": round((busy_then - busy) / (at_then - at) * 1e9 / 2 ** SHIFT)}
+    return {"idle_host_instructions_per_s": round((busy_then - busy) / (at_then - at) * host.ips)}
 
 
 def fairness(segment):
