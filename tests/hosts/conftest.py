@@ -268,11 +268,11 @@ SHARED = {"pair", "hosts", "host", "tiny"}     # fixtures: hosts that several te
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
-    """The pair stands still during tests that do not use it, while the hosts are booted that several of them share, too; and all that
-    are there during those that only use hosts of their own."""
+    """The pair stands still during tests that do not use it, while the hosts are booted that several of them share, too; and every Bochs
+    that is there, which never sleeps, during those that only use hosts of their own."""
     resting = [host for pair in pairs for host in pair.hosts.values()] if "pair" not in item.fixturenames else []
     if "new_host" in item.fixturenames and not SHARED.intersection(item.fixturenames):
-        resting = list(started)
+        resting += [host for host in started if host.VENDOR == "intel" and host not in resting]
     for host in resting:
         host.freeze()
     yield
