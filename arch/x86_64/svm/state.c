@@ -191,6 +191,9 @@ u64 svm_get_cr(const struct vcpu *vcpu, u8 cr)
 {
 	const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
 
+	/* CPUID asks for it each time: no jump table. */
+	if (likely(cr == 4))
+		return vmcb->state.cr4;
 	switch (cr) {
 	case 0:
 		return vmcb->state.cr0;
@@ -198,8 +201,6 @@ u64 svm_get_cr(const struct vcpu *vcpu, u8 cr)
 		return vmcb->state.cr2;
 	case 3:
 		return vmcb->state.cr3;
-	case 4:
-		return vmcb->state.cr4;
 	case 8:
 		return vmcb->control.vintr & 0xf;
 	default:

@@ -214,6 +214,9 @@ u64 vmx_get_cr(const struct vcpu *vcpu, u8 cr)
 {
 	struct vmx_vcpu *vv = vmx_of(vcpu);
 
+	/* CPUID asks for it each time: no jump table. */
+	if (likely(cr == 4))
+		return vmcs_cr4(vv);
 	switch (cr) {
 	case 0:
 		return vmcs_guest(vv, GROUP_CR0)->cr0;
@@ -222,8 +225,6 @@ u64 vmx_get_cr(const struct vcpu *vcpu, u8 cr)
 		return vv->loaded.cr2;
 	case 3:
 		return vmcs_guest(vv, GROUP_CR3)->cr3;
-	case 4:
-		return vmcs_cr4(vv);
 	case 8:
 		return vcpu->apic_page[VIRTUAL_APIC_TPR] >> 4 & 0xf;
 	default:
