@@ -87,7 +87,8 @@ STACK_PROTECTOR := -fstack-protector-strong -mstack-protector-guard=global
 UBSAN := $(if $(RELEASE),,-fsanitize=undefined)
 UBSAN_FLAGS = $(UBSAN) $(if $(UBSAN),$(if $(findstring clang,$(CC)),-fsanitize-trap=undefined,-fsanitize-undefined-trap-on-error))
 
-CFLAGS_own = $(COMMON) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG) $(if $(MEASURE),-DGODWIT_MEASURE) $(UBSAN_FLAGS) $(WARNINGS) $(INCLUDES)
+CFLAGS_own = $(COMMON) $(if $(RELEASE),-DGODWIT_RELEASE,-DGODWIT_DEBUG) $(if $(MEASURE),-DGODWIT_MEASURE) \
+	$(UBSAN_FLAGS) $(WARNINGS) $(INCLUDES)
 # EFI types stay in boot/: their 16-bit strings and calling convention too.
 CFLAGS_boot := -fshort-wchar -DGNU_EFI_USE_MS_ABI -isystem $(GNU_EFI)/include -isystem $(GNU_EFI)/include/x86_64
 # What lwIP's headers include (string.h...) is in net/lwip/libc.
